@@ -1,0 +1,101 @@
+"""Convert the pack for a target and write what the target imports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sigma.exceptions import SigmaError
+from sigma.rule import SigmaRule
+
+from keywatch.errors import UserError
+from keywatch.rules import Pack, Rule, problem_of
+from keywatch.targets import Target
+
+
+@dataclass
+class Conversion:
+    """What a conversion made: for each rule that is an alert by itself, its finished queries."""
+
+    backend: Any
+    output_format: str
+    queries: dict[str, list[Any]] = field(default_factory=dict)
+    rules: dict[str, Rule] = field(default_factory=dict)
+    problems: list[UserError] = field(default_factory=list)
+
+
+def convert(
+    pack: Pack, target: Target, settings: dict[str, Any], output_format: str | None = None, method: str | None = None
+) -> Conversion:
+    """Convert every rule of a pack that is an alert by itself. A rule can be converted once.
+
+    :param settings: `schedule` sets up the backend, the target's own section the pipeline.
+    :param output_format: one of the target's formats; its first by default.
+    :param method: correlation method; the backend's default, `sliding`, if none is named.
+    """
+    formats = target.formats
+    output_format = output_format or next(iter(formats))
+    pipeline = target.pipeline(**settings.get(target.name, {}))
+    backend = formats[output_format](pipeline, **settings["schedule"])
+    backend.init_processing_pipeline(output_format)
+    conversion = Conversion(backend, output_format)
+    failed: set[int] = set()
+    for rule in pack.in_order():
+        if any(id(reference.rule) in failed for reference in getattr(rule, "referenced_rules", ())):
+            failed.add(id(rule))
+            continue  # the rule that it refers to is named already
+        try:
+            if isinstance(rule, SigmaRule):
+                queries = backend.convert_rule(rule, output_format)
+            else:
+                queries = backend.convert_correlation_rule(rule, output_format, method)
+        except (SigmaError, NotImplementedError) as error:
+            failed.add(id(rule))
+            conversion.problems.append(problem_of(error, rule))
+            continue
+        if pack.is_output(rule):
+            name = _file_stem(rule, conversion.queries)
+            conversion.queries[name] = queries
+            conversion.rules[name] = rule
+    return conversion
+
+
+def write(conversion: Conversion, out: Path, *, clean: bool) -> list[Path]:
+    """Write the files of a conversion.
+
+    :param clean: first remove what an earlier conversion to the same format left in the folder.
+    :return: the files, in the order written.
+    :raises UserError: if a file can't be written.
+    """
+    backend, output_format = conversion.backend, conversion.output_format
+    written: dict[Path, bytes] = {}
+    for pattern in backend.files[output_format]:
+        if "{rule}" in pattern:
+            for name, queries in conversion.queries.items():
+                written[out / pattern.format(rule=name)] = _bytes(backend.finalize(queries, output_format))
+        else:
+            everything = [query for queries in conversion.queries.values() for query in queries]
+            written[out / pattern] = _bytes(backend.finalize(everything, output_format))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if clean:
+            for pattern in backend.files[output_format]:
+                for old in out.glob(pattern.format(rule="*")):
+                    old.unlink()
+        for path, content in written.items():
+            path.write_bytes(content)
+    except OSError as error:
+        raise UserError(f"can't be written: {error.strerror}", Path(error.filename or out)) from error
+    return list(written)
+
+
+def _bytes(output: str | bytes) -> bytes:
+    return output.encode() if isinstance(output, str) else output
+
+
+def _file_stem(rule: Rule, taken: dict[str, Any]) -> str:
+    stem = rule.source.path.stem if rule.source else str(rule.id)
+    if stem not in taken:
+        return stem
+    return next(name for number in range(2, len(taken) + 3) if (name := f"{stem}_{number}") not in taken)

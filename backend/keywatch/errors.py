@@ -1,0 +1,49 @@
+"""What is wrong with a user's file, in one line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass
+class UserError(Exception):
+    """Something a user can put right: `file:line: what is wrong; what would be right`."""
+
+    message: str
+    path: Path | None = None
+    line: int | None = None
+
+    def __str__(self) -> str:
+        """Return the one line."""
+        where = "" if self.path is None else f"{self.path}:{self.line}: " if self.line else f"{self.path}: "
+        return where + " ".join(self.message.split())
+
+
+def line_of(path: Path, message: str) -> int:
+    """Find the line of a YAML file that an error message speaks of: the first that holds something it quotes.
+
+    pySigma's errors name the file only. A quoted word is looked for among keys (without their modifiers) and values.
+    :return: the line, from 1; 1 where nothing quoted is found.
+    """
+    from ruamel.yaml import YAML, ScalarNode  # noqa: PLC0415  (an error is rare, and the import is not free)
+
+    try:
+        nodes = [node for document in YAML().compose_all(path) for node in _scalars(document)]
+    except Exception:  # whatever the parser says of it was said already
+        return 1
+    for word in re.findall(r"'([^']+)'", message):
+        for node in nodes:
+            assert isinstance(node, ScalarNode)
+            if node.value == word or node.value.split("|")[0] == word:
+                return int(node.start_mark.line) + 1
+    return 1
+
+
+def _scalars(node: object) -> list:
+    value = getattr(node, "value", None)
+    if not isinstance(value, list):
+        return [node] if value is not None else []
+    children = [child for item in value for child in (item if isinstance(item, tuple) else (item,))]
+    return [scalar for child in children for scalar in _scalars(child)]

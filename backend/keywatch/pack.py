@@ -1,0 +1,44 @@
+"""Where the pack's YAML lies, and the triage guides in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+#: The folder of the rules: inside an installed wheel, or `sigma/` of a checkout.
+PACK = next(
+    folder
+    for folder in (Path(__file__).parent / "pack", Path(__file__).parents[2] / "sigma")
+    if folder.is_dir()
+)
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What an analyst needs with an alert. `{field}` in a text stands for the alert's value of a CloudTrail field."""
+
+    fields: tuple[str, ...]
+    threshold: str
+    steps: dict[str, str]
+
+
+@cache
+def guides() -> dict[str, Guide]:
+    """Read the triage guides of the pack, keyed by the name of the rule that each belongs to."""
+    folder = PACK / "guides"
+    common = read_yaml(folder / "common.yaml")["steps"]
+    return {
+        rule: Guide(tuple(guide["fields"]), guide["threshold"], common | guide["steps"])
+        for path in sorted(folder.glob("*.yaml"))
+        if path.name != "common.yaml"
+        for guide in (read_yaml(path),)
+        for rule in guide["rules"]
+    }
+
+
+def read_yaml(path: Path) -> dict:
+    """Read a YAML file of the pack. For a user's file, see `settings` and `rules`, which say what is wrong in it."""
+    return yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)  # noqa: S506  (a safe loader)

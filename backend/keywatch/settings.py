@@ -1,0 +1,111 @@
+"""The settings file: read, checked, merged over the defaults."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from keywatch.errors import UserError
+from keywatch.pack import PACK, read_yaml
+from keywatch.targets import TARGETS
+
+_TIMESPAN = {"type": "string", "pattern": "^[1-9][0-9]{0,4}[smhd]$", "description": "a timespan, such as 15m or 1h"}
+#: Those that a cron line can say, and that AppInspect takes (at most 12 runs an hour).
+_INTERVALS = ["5m", "10m", "15m", "20m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h"]
+_RULE = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "enabled": {"type": "boolean", "description": "true or false"},
+        "threshold": {"type": "integer", "minimum": 2, "description": "a number of distinct values, 2 or more"},
+        "timespan": _TIMESPAN,
+    },
+}
+
+
+def load_settings(path: Path | None) -> dict[str, Any]:
+    """Read a settings file over the defaults of `sigma/settings.yaml`.
+
+    :raises UserError: if it can't be read, or says something that makes no sense.
+    """
+    settings: dict[str, Any] = read_yaml(PACK / "settings.yaml")
+    if path is not None:
+        for section, values in _read(path).items():
+            settings[section] = {**settings[section], **values}
+    return settings
+
+
+def check_rule_settings(path: Path | None, settings: dict[str, Any], names: dict[str, bool]) -> None:
+    """Check the section `rules` against the rules that were loaded.
+
+    :param names: name of each rule → whether it is a correlation.
+    :raises UserError: for a rule that does not exist, and for a threshold or window where there is none.
+    """
+    for name, values in settings["rules"].items():
+        if name not in names:
+            raise _error(path, ["rules", name], f"there is no rule '{name}'; choose from: {', '.join(sorted(names))}")
+        for key in ("threshold", "timespan"):
+            if key in values and not names[name]:
+                raise _error(path, ["rules", name, key], f"'{name}' counts nothing and has no {key}; it takes: enabled")
+
+
+def _schema() -> dict[str, Any]:
+    sections: dict[str, Any] = {
+        "schedule": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "interval": {"enum": _INTERVALS, "description": f"one of {', '.join(_INTERVALS)}"},
+                "ingest_delay": _TIMESPAN,
+            },
+        },
+        "rules": {"type": "object", "additionalProperties": _RULE},
+    }
+    for name, target in TARGETS.items():
+        parameters = inspect.signature(target.pipeline).parameters
+        sections[name] = {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {key: {"type": "string", "description": "a text"} for key in parameters},
+        }
+    return {"type": "object", "additionalProperties": False, "properties": sections}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    from jsonschema import Draft202012Validator  # noqa: PLC0415  (slow to import)
+    from ruamel.yaml import YAML  # noqa: PLC0415
+    from ruamel.yaml.error import MarkedYAMLError  # noqa: PLC0415
+
+    try:
+        settings = YAML().load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"can't be read: {error}", path) from error
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise UserError(f"not YAML: {error.problem}", path, mark.line + 1 if mark else None) from error
+    for error in sorted(Draft202012Validator(_schema()).iter_errors(settings), key=lambda e: list(map(str, e.path))):
+        where = [str(key) for key in error.path]
+        if error.validator == "additionalProperties":
+            choices = error.schema["properties"]
+            unknown = next(key for key in error.instance if key not in choices)
+            raise _error(
+                path, [*where, unknown], f"there is no setting '{unknown}'; choose from: {', '.join(choices)}", settings
+            )
+        wanted = error.schema.get("description", "settings, each in a line of its own: name: value")
+        raise _error(path, where, f"'{error.instance}' is not {wanted}", settings)
+    return settings
+
+
+def _error(path: Path | None, keys: list[str], message: str, settings: Any = None) -> UserError:
+    """Name the line of a setting."""
+    if path is None:
+        return UserError(message)
+    settings = settings if settings is not None else _read(path)
+    line = 0
+    for key in keys:
+        if not isinstance(settings, dict) or key not in settings:
+            break
+        line = settings.lc.key(key)[0]  # type: ignore[attr-defined]  (ruamel's mappings know their lines)
+        settings = settings[key]
+    return UserError(message, path, line + 1)

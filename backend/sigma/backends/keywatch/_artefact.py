@@ -1,0 +1,56 @@
+"""What the backends of the pack share besides queries: when a detection runs, and which files a format writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from sigma.conversion.base import TextQueryBackend
+from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationTimespan
+from sigma.processing.pipeline import ProcessingPipeline
+from sigma.rule import SigmaRule
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How often a detection runs, and how late its events may arrive. Seconds."""
+
+    interval: int
+    ingest_delay: int
+
+    def look_back(self, rule: SigmaRule | SigmaCorrelationRule) -> int:
+        """Return the seconds that a run must look back, so that no run leaves a hole.
+
+        An event that arrives `ingest_delay` late is first seen by a run up to `interval` after that, and the window
+        that ends with it must still be seen whole.
+        """
+        window = rule.timespan.seconds if isinstance(rule, SigmaCorrelationRule) else 0
+        return window + self.interval + self.ingest_delay
+
+
+class ArtefactBackend(TextQueryBackend):
+    """A backend that writes files that a SIEM imports."""
+
+    #: format → the files it is written to; {rule} stands for the name of a rule, and makes it one file a rule.
+    files: ClassVar[dict[str, tuple[str, ...]]]
+    #: format → one line that says how to import what was written.
+    import_steps: ClassVar[dict[str, str]]
+
+    def __init__(
+        self,
+        processing_pipeline: ProcessingPipeline | None = None,
+        collect_errors: bool = False,
+        interval: str = "15m",
+        ingest_delay: str = "15m",
+        **kwargs: Any,
+    ) -> None:
+        """Set up the backend.
+
+        :param interval: time between two runs, as a Sigma timespan.
+        :param ingest_delay: how late events may arrive; CloudTrail delivers within about 15 minutes.
+        :raises sigma.exceptions.SigmaTimespanError: if one of them is no timespan.
+        """
+        super().__init__(processing_pipeline, collect_errors, **kwargs)
+        self.schedule = Schedule(
+            SigmaCorrelationTimespan(interval).seconds, SigmaCorrelationTimespan(ingest_delay).seconds
+        )

@@ -1,0 +1,190 @@
+"""DuckDB SQL over the table `cloudtrail` that `keywatch hunt` builds (pipeline cloudtrail_raw).
+
+A correlation is a list of named stages: `matched` are the events, `counted` adds to each the number of distinct values
+in the window that ends with it, `crossed` are the windows over the threshold, `alerts` joins those that overlap, and
+the last SELECT gathers what lies in them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sigma.backends.keywatch._artefact import ArtefactBackend
+from sigma.backends.keywatch._sliding import SlidingWindowBackend
+from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
+from sigma.conversion.state import ConversionState
+from sigma.correlations import SigmaCorrelationRule
+from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
+from sigma.rule import SigmaRule
+from sigma.types import CompareOperators, SigmaCasedString, SigmaCIDRExpression, SigmaString, SpecialChars
+
+
+def literal(text: str) -> str:
+    """Quote a string for SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+class KeywatchDuckDBBackend(ArtefactBackend, SlidingWindowBackend):
+    """SQL for DuckDB."""
+
+    identifier: ClassVar[str] = "keywatch_duckdb"
+    name: ClassVar[str] = "DuckDB SQL over CloudTrail records (keywatch)"
+    formats: ClassVar[dict[str, str]] = {
+        "sql": "a SELECT over the table cloudtrail; `keywatch hunt` runs it",
+        "default": "the same as sql",
+    }
+    default_format: ClassVar[str] = "sql"
+    files: ClassVar[dict[str, tuple[str, ...]]] = {"sql": ("{rule}.sql",)}
+    import_steps: ClassVar[dict[str, str]] = {
+        "sql": "nothing to import: `keywatch hunt PATH…` (make hunt LOGS=PATH…) builds the table and runs these queries"
+    }
+    requires_pipeline: ClassVar[bool] = True
+
+    precedence = (ConditionNOT, ConditionAND, ConditionOR)
+    group_expression = "({expr})"
+    and_token = "AND"  # noqa: S105
+    or_token = "OR"  # noqa: S105
+    not_token = "NOT"  # noqa: S105
+    eq_token = " = "  # noqa: S105
+    bool_values: ClassVar = {True: "'true'", False: "'false'"}
+
+    field_quote = '"'
+    field_escape = '"'
+
+    # Sigma compares without regard to case.
+    eq_expression = "lower({field}) = {value}"
+    wildcard_match_expression = "{field} ILIKE {value} ESCAPE '\\'"
+    case_sensitive_match_expression = "{field} LIKE {value} ESCAPE '\\'"
+    re_expression = "regexp_matches({field}, '{regex}')"
+    re_escape = ("'",)
+    re_escape_char = "'"
+    re_escape_escape_char = False
+    compare_op_expression = "TRY_CAST({field} AS DOUBLE) {operator} {value}"
+    compare_operators: ClassVar = {
+        CompareOperators.LT: "<",
+        CompareOperators.LTE: "<=",
+        CompareOperators.GT: ">",
+        CompareOperators.GTE: ">=",
+    }
+    field_equals_field_expression = "lower({field1}) = lower({field2})"
+    field_null_expression = "{field} IS NULL"
+    field_exists_expression = "{field} IS NOT NULL"
+    field_not_exists_expression = "{field} IS NULL"
+
+    convert_or_as_in = True
+    field_in_list_expression = "lower({field}) {op} ({list})"
+    or_in_operator = "IN"
+    list_separator = ", "
+
+    correlation_methods: ClassVar[dict[str, str]] = {"sliding": "Exact sliding windows (RANGE BETWEEN … PRECEDING)"}
+    default_correlation_method: ClassVar[str] = "sliding"
+    value_count_correlation_query: ClassVar = {"sliding": "{search},\n{aggregate},\n{condition},"}
+    correlation_search_single_rule_expression = "WITH matched AS (\n    SELECT * FROM cloudtrail\n    WHERE {query}\n)"
+    correlation_search_multi_rule_expression = "WITH matched AS (\n    SELECT * FROM cloudtrail\n    WHERE {queries}\n)"
+    correlation_search_multi_rule_query_expression = "({query})"
+    correlation_search_multi_rule_query_expression_joiner = "\n       OR "
+    groupby_expression: ClassVar = {"sliding": "{fields}"}
+    groupby_field_expression: ClassVar = {"sliding": "{field}"}
+    groupby_field_expression_joiner: ClassVar = {"sliding": ", "}
+    correlation_fields_expression: ClassVar = {"sliding": "{fields}"}
+    correlation_fields_field_expression: ClassVar = {
+        "sliding": ",\n    list_sort(list(DISTINCT {field}) FILTER ({field} <> '')) AS {field}"
+    }
+    correlation_fields_field_expression_joiner: ClassVar = {"sliding": ""}
+
+    value_count_aggregation_expression: ClassVar = {
+        "sliding": """counted AS (
+    SELECT *, count(DISTINCT {field}) OVER (
+        PARTITION BY {groupby} ORDER BY "eventTime"
+        RANGE BETWEEN INTERVAL {window} SECONDS PRECEDING AND CURRENT ROW
+    ) AS value_count
+    FROM matched
+    WHERE {present}
+)"""
+    }
+    value_count_condition_expression: ClassVar = {
+        "sliding": "crossed AS (\n    SELECT * FROM counted WHERE value_count {op} {count}\n)"
+    }
+    value_count_alert_expression: ClassVar[dict[str, str]] = {
+        "sliding": """opened AS (
+    SELECT {groupby}, "eventTime", value_count,
+        "eventTime" - INTERVAL {window} SECONDS > lag("eventTime") OVER (
+            PARTITION BY {groupby} ORDER BY "eventTime"
+        ) AS opens
+    FROM crossed
+), numbered AS (
+    SELECT *, count(*) FILTER (opens) OVER (
+        PARTITION BY {groupby} ORDER BY "eventTime" RANGE UNBOUNDED PRECEDING
+    ) AS alert_number
+    FROM opened
+), alerts AS (
+    SELECT {groupby}, max(value_count) AS most_values,
+        min("eventTime") - INTERVAL {window} SECONDS AS window_start, max("eventTime") AS window_end
+    FROM numbered GROUP BY {groupby}, alert_number
+)
+SELECT {groupby}, most_values AS value_count,
+    list_sort(list(DISTINCT {field})) AS {field},
+    min("eventTime") AS first_seen, max("eventTime") AS last_seen, count(*) AS event_count{fields}
+FROM alerts JOIN counted USING ({groupby})
+WHERE "eventTime" BETWEEN window_start AND window_end
+GROUP BY {groupby}, most_values, window_start
+ORDER BY first_seen, {groupby}"""
+    }
+
+    def sliding_variables(self, rule: SigmaCorrelationRule) -> dict[str, str]:
+        """Add `present`: the condition that the group's fields and the counted field have a value."""
+        variables = super().sliding_variables(rule)
+        names = [*(self.escape_and_quote_field(name) for name in rule.group_by or ()), variables["field"]]
+        return variables | {"present": " AND ".join(f"{name} <> ''" for name in names)}
+
+    def convert_value_str(self, s: SigmaString, state: ConversionState) -> str:
+        """Return an SQL literal: a LIKE pattern where the value has wildcards, lower case unless the case matters."""
+        if s.contains_special() or isinstance(s, SigmaCasedString):
+            return literal("".join(_pattern(part) for part in s.s))
+        text = "".join(str(part) for part in s.s)
+        return literal(text.lower()) if text.isascii() else f"lower({literal(text)})"
+
+    def convert_condition_not(self, cond: ConditionNOT, state: ConversionState) -> str:
+        """Negate a condition. SQL's third truth value has no place in Sigma: what is not known does not match."""
+        return f"NOT coalesce({self.convert_condition(cond.args[0], state)}, false)"
+
+    def convert_condition_field_eq_val_num(
+        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
+    ) -> str:
+        """Compare a column, which is text, with a number."""
+        return f"TRY_CAST({self.escape_and_quote_field(cond.field)} AS DOUBLE) = {cond.value}"
+
+    def convert_condition_field_eq_val_cidr(
+        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
+    ) -> Any:
+        """Spell an IPv4 network out as patterns; DuckDB's own address type is in an extension that is downloaded.
+
+        :raises SigmaFeatureNotSupportedByBackendError: for IPv6, whose addresses have several spellings.
+        """
+        if isinstance(cond.value, SigmaCIDRExpression) and cond.value.network.version == 6:  # noqa: PLR2004
+            raise SigmaFeatureNotSupportedByBackendError(f"IPv6 network {cond.value.cidr} can't be matched in DuckDB")
+        return super().convert_condition_field_eq_val_cidr(cond, state)
+
+    def finalize_query_sql(self, rule: SigmaRule | SigmaCorrelationRule, query: str, index: int, state: Any) -> str:
+        """Make a statement of a query: that of a single event selects its evidence."""
+        if isinstance(rule, SigmaCorrelationRule):
+            return f"{query};\n"
+        columns = dict.fromkeys(["eventTime", "eventID", *rule.fields])
+        names = ", ".join(self.escape_and_quote_field(name) for name in columns)
+        return f'SELECT {names}\nFROM cloudtrail\nWHERE {query}\nORDER BY "eventTime", "eventID";\n'
+
+    finalize_query_default = finalize_query_sql
+
+    def finalize_output_sql(self, queries: list[str]) -> str:
+        """Join the statements."""
+        return "\n".join(queries)
+
+    finalize_output_default = finalize_output_sql
+
+
+def _pattern(part: Any) -> str:
+    if part is SpecialChars.WILDCARD_MULTI:
+        return "%"
+    if part is SpecialChars.WILDCARD_SINGLE:
+        return "_"
+    return "".join("\\" + char if char in "\\%_" else char for char in str(part))

@@ -1,0 +1,134 @@
+"""What the pipelines of all schemas share: the field table, strictly applied, and the triage guide.
+
+A pipeline is a table of CloudTrail's field names, beside its module, and the few transformations that its schema needs.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+import yaml
+from sigma.correlations import SigmaCorrelationRule
+from sigma.exceptions import SigmaTransformationError
+from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
+from sigma.processing.transformations import FieldMappingTransformation, SetStateTransformation
+from sigma.processing.transformations.base import PreprocessingTransformation, Transformation
+from sigma.rule import SigmaLogSource, SigmaRule
+
+from keywatch.pack import guides
+
+_CLOUDTRAIL = SigmaLogSource(product="aws", service="cloudtrail")
+
+#: Where a rule carries its triage guide from the pipeline to the backend.
+GUIDE = "keywatch_guide"
+
+
+def field_table(module: str) -> dict[str, Any]:
+    """Read the field table that lies beside a pipeline's module, under the same name.
+
+    :param module: the module's `__file__`.
+    :return: CloudTrail's field name → what the schema makes of it.
+    """
+    return yaml.load(Path(module).with_suffix(".yml").read_text(encoding="utf-8"), yaml.CSafeLoader)  # noqa: S506
+
+
+@dataclass
+class AttachGuide(PreprocessingTransformation):
+    """Give a rule of the pack its evidence fields and its triage guide, which lie outside the rule file.
+
+    SigmaHQ takes no `fields:` in a rule; so that stock `sigma convert` gets them too, the pipeline adds them.
+    """
+
+    def apply(self, rule: SigmaRule | SigmaCorrelationRule) -> None:
+        """Add the guide that names this rule, if any."""
+        super().apply(rule)
+        guide = guides().get(rule.name or "")
+        if guide is not None:
+            rule.fields = [*rule.fields, *(name for name in guide.fields if name not in rule.fields)]
+            rule.custom_attributes[GUIDE] = guide
+
+
+@dataclass
+class StrictFieldMapping(FieldMappingTransformation):
+    """Map field names wherever they stand, in conditions, correlations, evidence and guide; refuse an unknown one."""
+
+    pipeline: str = ""
+    _rule: SigmaRule | SigmaCorrelationRule | None = field(init=False, default=None, compare=False)
+
+    def apply(self, rule: SigmaRule | SigmaCorrelationRule) -> None:
+        """Map the field names of a rule.
+
+        :raises SigmaTransformationError: if the table lacks a field, or the rule is for another log source; it names
+            rule, field and pipeline.
+        """
+        if isinstance(rule, SigmaRule) and rule.logsource not in _CLOUDTRAIL:
+            raise SigmaTransformationError(
+                f"rule '{rule.title}': pipeline '{self.pipeline}' is for logsource product: aws, service: cloudtrail",
+                source=rule.source,
+            )
+        self._rule = rule
+        super().apply(rule)
+        guide = rule.custom_attributes.get(GUIDE)
+        if guide is not None:
+            rule.custom_attributes[GUIDE] = replace(
+                guide, steps={title: self._map_text(text) for title, text in guide.steps.items()}
+            )
+
+    def apply_field_name(self, field: str | None) -> str:
+        """Look a field up in the table."""
+        mapped = self.mapping.get(field)
+        if isinstance(mapped, str):
+            return mapped
+        assert self._rule is not None
+        if field is None:
+            raise SigmaTransformationError(
+                f"rule '{self._rule.title}': a keyword without a field can't be searched for in CloudTrail events; "
+                "name the field",
+                source=self._rule.source,
+            )
+        near = difflib.get_close_matches(field, [name for name in self.mapping if name], n=1)
+        raise SigmaTransformationError(
+            f"rule '{self._rule.title}': field '{field}' is not known to pipeline '{self.pipeline}'"
+            + (f"; did you mean '{near[0]}'?" if near else ""),
+            source=self._rule.source,
+        )
+
+    def _map_text(self, text: str) -> str:
+        return "".join(
+            literal.replace("{", "{{").replace("}", "}}") + (f"{{{self.apply_field_name(name)}}}" if name else "")
+            for literal, name, _, _ in Formatter().parse(text)
+        )
+
+
+def cloudtrail_pipeline(
+    name: str,
+    backends: Iterable[str],
+    mapping: dict[str, str],
+    transformations: Iterable[Transformation] = (),
+    state: dict[str, str] | None = None,
+) -> ProcessingPipeline:
+    """Build the pipeline of a schema.
+
+    :param name: the pipeline's identifier, as sigma-cli lists it.
+    :param backends: identifiers of the backends it is meant for.
+    :param mapping: the field table.
+    :param transformations: what the schema needs besides, applied before the field names are mapped.
+    :param state: values for the backend, such as the index.
+    """
+    steps: list[Transformation] = [
+        AttachGuide(),
+        *transformations,
+        StrictFieldMapping(dict(mapping), pipeline=name),
+        *(SetStateTransformation(key, value) for key, value in (state or {}).items()),
+    ]
+    return ProcessingPipeline(
+        name=name,
+        priority=20,
+        allowed_backends=frozenset(backends),
+        items=[ProcessingItem(transformation=step) for step in steps],
+    )
