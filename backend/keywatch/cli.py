@@ -35,8 +35,8 @@ def _pack_options(command: Any) -> Any:
 def _load(
     rules: tuple[Path, ...], filters: tuple[Path, ...], settings_path: Path | None
 ) -> tuple[Pack, dict[str, Any]]:
-    from keywatch.rules import load_pack  # noqa: PLC0415
-    from keywatch.settings import load_settings  # noqa: PLC0415
+    from keywatch.rules import load_pack
+    from keywatch.settings import load_settings
 
     settings = load_settings(settings_path)
     return load_pack(list(rules), list(filters), settings, settings_path), settings
@@ -78,7 +78,7 @@ def main() -> None:
 @click.option("--out", type=_PATH, help="Folder to write to.  [default: build/TARGET]")
 @click.option("--method", help="Correlation method, where the target has another than `sliding`.")
 @_pack_options
-def convert(  # noqa: PLR0913
+def convert(
     target: str,
     output_format: str | None,
     out: Path | None,
@@ -95,10 +95,10 @@ def convert(  # noqa: PLR0913
       keywatch convert elasticsearch --format esql --out /tmp/queries
       keywatch convert splunk --rules my_rule.yml
     """
-    import warnings  # noqa: PLC0415
+    import warnings
 
-    from keywatch.convert import convert as run  # noqa: PLC0415
-    from keywatch.convert import write  # noqa: PLC0415
+    from keywatch.convert import convert as run
+    from keywatch.convert import write
 
     warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
     formats = TARGETS[target].formats
@@ -129,7 +129,7 @@ def convert(  # noqa: PLR0913
 )
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there are alerts.")
 @_pack_options
-def hunt(  # noqa: PLR0913
+def hunt(
     paths: tuple[Path, ...],
     output_format: str,
     exit_code: bool,
@@ -147,7 +147,7 @@ def hunt(  # noqa: PLR0913
       keywatch hunt AWSLogs/111122223333/CloudTrail/
       keywatch hunt events.json.gz --format ndjson | jq .evidence
     """
-    from keywatch.hunt import hunt as run  # noqa: PLC0415
+    from keywatch.hunt import hunt as run
 
     pack, values = _load(rules, filters, settings)
     alerts, coverage = run(pack, values, paths, _progress)
@@ -172,8 +172,8 @@ def targets() -> None:
 def _progress(files: list[Path]) -> Iterable[Path]:
     if not sys.stderr.isatty():
         return files
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import track  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import track
 
     return track(files, "Reading", console=Console(stderr=True), transient=True)
 
@@ -190,7 +190,7 @@ def _summary(alerts: int, coverage: Coverage) -> str:
 
 
 def _write_ndjson(alerts: list[Alert]) -> None:
-    from keywatch.hunt import to_ndjson  # noqa: PLC0415
+    from keywatch.hunt import to_ndjson
 
     for alert in alerts:
         click.echo(to_ndjson(alert))
@@ -198,23 +198,25 @@ def _write_ndjson(alerts: list[Alert]) -> None:
 
 def _write_csv(alerts: list[Alert]) -> None:
     """Write a row an alert; what is no plain text is JSON, which no spreadsheet takes for a formula."""
-    import json  # noqa: PLC0415
-    from dataclasses import asdict, fields  # noqa: PLC0415
+    import json
+    from dataclasses import asdict, fields
 
-    from keywatch.hunt import Alert  # noqa: PLC0415
+    from keywatch.hunt import Alert
 
     writer = csv.DictWriter(sys.stdout, [field.name for field in fields(Alert)])
     writer.writeheader()
     for alert in alerts:
         row = asdict(alert)
-        writer.writerow({key: json.dumps(value) if isinstance(value, dict | list) else value for key, value in row.items()})
+        writer.writerow(
+            {key: json.dumps(value) if isinstance(value, dict | list) else value for key, value in row.items()}
+        )
 
 
 def _write_table(alerts: list[Alert]) -> None:
-    from rich import box  # noqa: PLC0415
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
     if not alerts:
         click.echo("No alerts.")

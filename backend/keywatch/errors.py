@@ -27,7 +27,7 @@ def line_of(path: Path, message: str) -> int:
     pySigma's errors name the file only. A quoted word is looked for among keys (without their modifiers) and values.
     :return: the line, from 1; 1 where nothing quoted is found.
     """
-    from ruamel.yaml import YAML, ScalarNode  # noqa: PLC0415  (an error is rare, and the import is not free)
+    from ruamel.yaml import YAML, ScalarNode
 
     try:
         nodes = [node for document in YAML().compose_all(path) for node in _scalars(document)]

@@ -52,9 +52,7 @@ def hunt(
     columns = list(dict.fromkeys(["eventTime", "eventID", *fields_used(pack.in_order())]))
     connection = duckdb.connect(":memory:", config={"enable_external_access": "false"})
     try:
-        records = chain.from_iterable(
-            read_records(path, coverage) for path in progress(find_files(paths, coverage))
-        )
+        records = chain.from_iterable(read_records(path, coverage) for path in progress(find_files(paths, coverage)))
         _load(connection, records, columns, coverage)
         alerts = [alert for name in conversion.queries for alert in _alerts(connection, conversion, name)]
     finally:

@@ -10,9 +10,7 @@ import yaml
 
 #: The folder of the rules: inside an installed wheel, or `sigma/` of a checkout.
 PACK = next(
-    folder
-    for folder in (Path(__file__).parent / "pack", Path(__file__).parents[2] / "sigma")
-    if folder.is_dir()
+    folder for folder in (Path(__file__).parent / "pack", Path(__file__).parents[2] / "sigma") if folder.is_dir()
 )
 
 
@@ -41,4 +39,4 @@ def guides() -> dict[str, Guide]:
 
 def read_yaml(path: Path) -> dict:
     """Read a YAML file of the pack. For a user's file, see `settings` and `rules`, which say what is wrong in it."""
-    return yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)  # noqa: S506  (a safe loader)
+    return yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)

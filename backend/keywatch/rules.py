@@ -49,14 +49,10 @@ def load_pack(
     :raises UserError: for settings that fit no rule.
     """
     problems: list[UserError] = []
-    documents = [
-        document for path in _files(paths or [PACK], problems) for document in _documents(path, problems)
-    ]
+    documents = [document for path in _files(paths or [PACK], problems) for document in _documents(path, problems)]
     names = {document["name"]: "correlation" in document for _, document in documents if "name" in document}
     check_rule_settings(settings_path, settings, names)
-    documents += [
-        document for path in _files(filters, problems, "*.y*ml") for document in _documents(path, problems)
-    ]
+    documents += [document for path in _files(filters, problems, "*.y*ml") for document in _documents(path, problems)]
     parts = []
     for path, document in documents:
         _apply_settings(document, settings["rules"].get(document.get("name"), {}))
@@ -93,7 +89,7 @@ def _files(paths: list[Path], problems: list[UserError], pattern: str = "*.yml")
 
 def _documents(path: Path, problems: list[UserError]) -> list[tuple[Path, dict[str, Any]]]:
     try:
-        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), SigmaYAMLLoader))  # noqa: S506  (a safe loader)
+        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), SigmaYAMLLoader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problems.append(UserError(f"not YAML: {_message(error)}", path, mark.line + 1 if mark else 1))
@@ -127,9 +123,9 @@ def _doubles(parts: list[SigmaCollection]) -> list[UserError]:
     problems = []
     for rule in (rule for part in parts for rule in part.rules):
         assert rule.source is not None
-        for key in (rule.id, rule.name):
+        for key in (rule.id, rule.name, rule.title):
             if key is not None and seen.setdefault(key, rule.source.path) is not rule.source.path:
-                message = f"'{key}' is the id or name of the rule in {seen[key]} too; each needs its own"
+                message = f"'{key}' is the id, name or title of the rule in {seen[key]} too; each needs its own"
                 problems.append(UserError(message, rule.source.path, line_of(rule.source.path, message)))
     return problems
 

@@ -11,6 +11,8 @@ from keywatch.pack import PACK, read_yaml
 from keywatch.targets import TARGETS
 
 _TIMESPAN = {"type": "string", "pattern": "^[1-9][0-9]{0,4}[smhd]$", "description": "a timespan, such as 15m or 1h"}
+#: What may stand in a query as it is.
+_NAME = {"type": "string", "pattern": r"^[\w.*:,-]+$", "description": "a name or pattern of letters, digits and . _ - * : ,"}
 #: Those that a cron line can say, and that AppInspect takes (at most 12 runs an hour).
 _INTERVALS = ["5m", "10m", "15m", "20m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h"]
 _RULE = {
@@ -67,15 +69,15 @@ def _schema() -> dict[str, Any]:
         sections[name] = {
             "type": "object",
             "additionalProperties": False,
-            "properties": {key: {"type": "string", "description": "a text"} for key in parameters},
+            "properties": dict.fromkeys(parameters, _NAME),
         }
     return {"type": "object", "additionalProperties": False, "properties": sections}
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from jsonschema import Draft202012Validator  # noqa: PLC0415  (slow to import)
-    from ruamel.yaml import YAML  # noqa: PLC0415
-    from ruamel.yaml.error import MarkedYAMLError  # noqa: PLC0415
+    from jsonschema import Draft202012Validator
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError
 
     try:
         settings = YAML().load(path.read_text(encoding="utf-8")) or {}

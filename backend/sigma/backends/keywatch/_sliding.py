@@ -1,23 +1,24 @@
 """A further correlation method for pySigma backends: `sliding`.
 
-pySigma builds a correlation in three phases, search, aggregate and condition, from templates keyed by method. Exact
-windows need a fourth: the condition says *when* the threshold was crossed, and the alert phase gathers the events of
-those windows into one row a group. So a backend that offers `sliding` gives three templates:
-
-    value_count_aggregation_expression["sliding"]   how many distinct values the window that ends with an event has
-    value_count_condition_expression["sliding"]     which of those windows cross the threshold
-    value_count_alert_expression["sliding"]         one row a group, of the events in the windows that crossed
-
 The meaning is the same on every target: an alert for group g exists iff some event e of g has at least N distinct
 values among g's events with time in [t(e) - W, t(e)], both ends included. An event without the group field or without
 the counted field takes no part; an empty string is no value (Elastic's integration drops them at ingest).
+
+pySigma builds a correlation from templates keyed by method, so a backend offers the method by adding to its templates:
+
+    value_count_correlation_query["sliding"]          the frame: search, aggregate, condition
+    value_count_aggregation_expression["sliding"]     one row a group, with the most distinct values in any window
+    value_count_condition_expression["sliding"]       the threshold
+
+The stock variables of a template say neither how long a window is in seconds nor what the threshold is, which a query
+that must stay cheap needs before the end; `sliding_variables` gives them.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from sigma.conversion.base import TextQueryBackend
 from sigma.correlations import (
@@ -33,11 +34,8 @@ from sigma.rule import SigmaRule
 class SlidingWindowBackend(TextQueryBackend):
     """A text backend whose `value_count` correlations can use true sliding windows."""
 
-    #: The alert phase, keyed by method.
-    value_count_alert_expression: ClassVar[dict[str, str]]
-
     def sliding_variables(self, rule: SigmaCorrelationRule) -> dict[str, str]:
-        """Return what the templates of the method `sliding` may use.
+        """Return what the aggregation template of the method `sliding` may use.
 
         field: the counted field; groupby: the group's fields; fields: the evidence; window: seconds; count: threshold.
         """
@@ -49,7 +47,7 @@ class SlidingWindowBackend(TextQueryBackend):
                 rule.fields, rule.referenced_rules, [*(rule.group_by or ()), str(condition.fieldref)], "sliding"
             ),
             "window": str(rule.timespan.seconds),
-            "count": str(condition.count),
+            "count": str(least(condition)),
         }
 
     def convert_correlation_aggregation_from_template(
@@ -58,14 +56,15 @@ class SlidingWindowBackend(TextQueryBackend):
         """Fill in the aggregation template; for `sliding`, with `sliding_variables`."""
         if method != "sliding":
             return super().convert_correlation_aggregation_from_template(rule, correlation_type, method, search)
-        return self.value_count_aggregation_expression[method].format(**self.sliding_variables(rule))  # type: ignore[index]
+        templates: dict[str, str] = self.value_count_aggregation_expression or {}
+        return templates[method].format(**self.sliding_variables(rule))
 
     def convert_correlation_rule_from_template(
         self, rule: SigmaCorrelationRule, correlation_type: SigmaCorrelationTypeLiteral, method: str
     ) -> list[str]:
-        """Convert a correlation, and add the alert phase where the method is `sliding`.
+        """Convert a correlation.
 
-        :raises SigmaFeatureNotSupportedByBackendError: for a correlation that has no meaning as a sliding window.
+        :raises SigmaFeatureNotSupportedByBackendError: for one that has no meaning as a sliding window.
         """
         if method != "sliding":
             warnings.warn(
@@ -73,13 +72,9 @@ class SlidingWindowBackend(TextQueryBackend):
                 "their edges; the default method 'sliding' does not",
                 stacklevel=2,
             )
-            return super().convert_correlation_rule_from_template(rule, correlation_type, method)
-        problem = _not_slidable(rule, correlation_type)
-        if problem:
+        elif problem := _not_slidable(rule, correlation_type):
             raise SigmaFeatureNotSupportedByBackendError(f"rule '{rule.title}': {problem}", source=rule.source)
-        queries = super().convert_correlation_rule_from_template(rule, correlation_type, method)
-        alert = self.value_count_alert_expression[method].format(**self.sliding_variables(rule))
-        return [f"{query}\n{alert}" for query in queries]
+        return super().convert_correlation_rule_from_template(rule, correlation_type, method)
 
     def convert_rule(
         self, rule: SigmaRule, output_format: str | None = None, callback: Callable[..., Any] | None = None
@@ -89,13 +84,18 @@ class SlidingWindowBackend(TextQueryBackend):
         pySigma 1.5 leaves the query of such a rule unfinished: it is what the correlation builds on.
         """
         queries = super().convert_rule(rule, output_format, callback)
-        if not rule._backreferences or self.finalize_correlation_subqueries:
+        if not queries or not rule._backreferences or self.finalize_correlation_subqueries:
             return queries
-        states = rule.get_conversion_states() if queries else []
+        states = rule.get_conversion_states()
         return [
             self.finalize_query(rule, query, index, states[index], output_format or self.default_format)
             for index, query in enumerate(queries)
         ]
+
+
+def least(condition: SigmaCorrelationCondition) -> int:
+    """Return the least number of distinct values that is an alert."""
+    return condition.count + (condition.op is SigmaCorrelationConditionOperator.GT)
 
 
 def _not_slidable(rule: SigmaCorrelationRule, correlation_type: str) -> str | None:

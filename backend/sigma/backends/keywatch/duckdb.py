@@ -13,7 +13,7 @@ from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
-from sigma.correlations import SigmaCorrelationRule
+from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationTypeLiteral
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.rule import SigmaRule
 from sigma.types import CompareOperators, SigmaCasedString, SigmaCIDRExpression, SigmaString, SpecialChars
@@ -42,10 +42,10 @@ class KeywatchDuckDBBackend(ArtefactBackend, SlidingWindowBackend):
 
     precedence = (ConditionNOT, ConditionAND, ConditionOR)
     group_expression = "({expr})"
-    and_token = "AND"  # noqa: S105
-    or_token = "OR"  # noqa: S105
-    not_token = "NOT"  # noqa: S105
-    eq_token = " = "  # noqa: S105
+    and_token = "AND"
+    or_token = "OR"
+    not_token = "NOT"
+    eq_token = " = "
     bool_values: ClassVar = {True: "'true'", False: "'false'"}
 
     field_quote = '"'
@@ -105,8 +105,9 @@ class KeywatchDuckDBBackend(ArtefactBackend, SlidingWindowBackend):
     value_count_condition_expression: ClassVar = {
         "sliding": "crossed AS (\n    SELECT * FROM counted WHERE value_count {op} {count}\n)"
     }
-    value_count_alert_expression: ClassVar[dict[str, str]] = {
-        "sliding": """opened AS (
+    #: A hunt goes through months, where one principal can raise several alerts: so a phase after the condition that
+    #: joins windows that overlap, and gathers what lies in them.
+    alert_expression: ClassVar[str] = """opened AS (
     SELECT {groupby}, "eventTime", value_count,
         "eventTime" - INTERVAL {window} SECONDS > lag("eventTime") OVER (
             PARTITION BY {groupby} ORDER BY "eventTime"
@@ -129,13 +130,20 @@ FROM alerts JOIN counted USING ({groupby})
 WHERE "eventTime" BETWEEN window_start AND window_end
 GROUP BY {groupby}, most_values, window_start
 ORDER BY first_seen, {groupby}"""
-    }
 
     def sliding_variables(self, rule: SigmaCorrelationRule) -> dict[str, str]:
         """Add `present`: the condition that the group's fields and the counted field have a value."""
         variables = super().sliding_variables(rule)
         names = [*(self.escape_and_quote_field(name) for name in rule.group_by or ()), variables["field"]]
         return variables | {"present": " AND ".join(f"{name} <> ''" for name in names)}
+
+    def convert_correlation_rule_from_template(
+        self, rule: SigmaCorrelationRule, correlation_type: SigmaCorrelationTypeLiteral, method: str
+    ) -> list[str]:
+        """Convert a correlation and add the alert phase."""
+        alert = self.alert_expression.format(**self.sliding_variables(rule))
+        queries = super().convert_correlation_rule_from_template(rule, correlation_type, method)
+        return [f"{query}\n{alert}" for query in queries]
 
     def convert_value_str(self, s: SigmaString, state: ConversionState) -> str:
         """Return an SQL literal: a LIKE pattern where the value has wildcards, lower case unless the case matters."""

@@ -14,5 +14,5 @@ def cloudtrail_splunk(index: str = "*", sourcetype: str = "aws:cloudtrail") -> P
         "cloudtrail_splunk",
         backends=["keywatch_splunk"],
         mapping=field_table(__file__),
-        state={"index": index, "sourcetype": sourcetype},
+        state={"source": f'index="{index}" sourcetype="{sourcetype}"'},
     )

@@ -1,0 +1,64 @@
+# What a person runs. Everything is installed into .venv on first use; python3 (3.11 or later) and make are enough.
+#
+#   make convert TARGET=splunk [FORMAT=…] [OUT=…] [SETTINGS=…] [FILTERS=…] [RULES=…]
+#   make hunt LOGS="path …" [FORMAT=…] [SETTINGS=…] [FILTERS=…] [RULES=…]
+#   make test
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+
+options = $(foreach rules,$(RULES),--rules "$(rules)") $(foreach filters,$(FILTERS),--filters "$(filters)") \
+    $(if $(SETTINGS),--settings "$(SETTINGS)") $(if $(FORMAT),--format "$(FORMAT)")
+
+.PHONY: help convert hunt targets test lint golden lock clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' $(MAKEFILE_LIST)
+
+convert: $(VENV)/.installed
+	@test -n "$(TARGET)" || { echo "make convert needs TARGET=…; these are there:" >&2; $(BIN)/keywatch targets >&2; exit 2; }
+	@$(BIN)/keywatch convert "$(TARGET)" $(options) $(if $(OUT),--out "$(OUT)")
+
+hunt: $(VENV)/.installed
+	@test -n "$(LOGS)" || { echo "make hunt needs LOGS=\"path …\": CloudTrail files or folders" >&2; exit 2; }
+	@$(BIN)/keywatch hunt $(options) $(LOGS)
+
+targets: $(VENV)/.installed
+	@$(BIN)/keywatch targets
+
+test: $(VENV)/.installed-dev lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/yamllint --strict sigma
+
+# Write the golden files anew: look at the diff before you commit it.
+golden: $(VENV)/.installed-dev
+	KEYWATCH_WRITE_GOLDEN=1 $(BIN)/python -m pytest -q tests/test_golden.py
+
+lock: $(VENV)/.installed-dev
+	$(BIN)/pip install -q uv
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --upgrade pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --upgrade --group dev pyproject.toml -o requirements-dev.lock
+
+clean:
+	rm -rf build $(VENV)
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "keywatch needs Python 3.11 or later; name one: make PYTHON=/path/to/python3 …" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/pip
+	@echo "Installing into $(VENV) …" >&2
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@

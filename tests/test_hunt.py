@@ -1,0 +1,158 @@
+"""What `hunt` finds in the named scenarios, and in files that are not as they should be."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import oracle
+from events import DENIED, MALLORY, MINUTE, REGIONS, Scenario, denied, scenarios
+from keywatch.hunt import Alert, hunt
+from keywatch.pack import PACK
+from keywatch.records import Coverage
+from keywatch.rules import load_pack
+from keywatch.settings import load_settings
+
+RULES = oracle.load(PACK)
+NAMES = {document["id"]: name for name, document in RULES.items()}
+
+
+def run(*paths: Path, settings: Path | None = None, filters: tuple[Path, ...] = ()) -> tuple[list[Alert], Coverage]:
+    values = load_settings(settings)
+    return hunt(load_pack([], list(filters), values, settings), values, paths)
+
+
+def hunt_events(tmp_path: Path, events: list[dict[str, Any]]) -> list[Alert]:
+    path = tmp_path / "events.json"
+    path.write_text(json.dumps({"Records": events}), encoding="utf-8")
+    alerts, coverage = run(path)
+    assert not coverage.problems
+    return alerts
+
+
+def who(alert: Alert) -> str:
+    return next(iter(alert.evidence.get("userIdentity.arn", [])), "") or str(alert.group["userIdentity.arn"])
+
+
+@pytest.mark.parametrize("scenario", list(scenarios()), ids=lambda scenario: scenario.name)
+def test_scenario(scenario: Scenario, tmp_path: Path) -> None:
+    found = Counter((NAMES[alert.rule_id], who(alert)) for alert in hunt_events(tmp_path, scenario.events))
+    assert found == Counter((rule, name) for rule, names in scenario.found.items() for name in names)
+
+
+@pytest.mark.parametrize("scenario", list(scenarios()), ids=lambda scenario: scenario.name)
+def test_oracle_agrees_with_what_the_scenario_says(scenario: Scenario) -> None:
+    for name, rule in RULES.items():
+        if "correlation" in rule:
+            groups = set(oracle.crossings(rule, RULES, scenario.events))
+        elif name in scenario.found or any(
+            name in other["correlation"]["rules"]
+            for other in RULES.values()
+            if other.get("correlation", {}).get("generate")
+        ):
+            groups = {oracle.value_of(e, "userIdentity.arn") for e in scenario.events if oracle.matches(rule, e)}
+        else:
+            continue
+        assert groups == set(scenario.found.get(name, []))
+
+
+def test_alert_says_what_happened(tmp_path: Path) -> None:
+    events = [denied(MINUTE * i, i % 6, userAgent=f"agent/{i % 2}") for i in range(12)]
+    [alert] = hunt_events(tmp_path, events)
+    assert alert.rule_id == RULES[DENIED]["id"]
+    assert alert.group == {"userIdentity.arn": MALLORY}
+    assert (alert.count, alert.events) == (6, 12)
+    assert alert.values == sorted(REGIONS[:6])
+    assert (alert.first_seen, alert.last_seen) == ("2026-11-20T10:00:00Z", "2026-11-20T10:11:00Z")
+    assert alert.evidence["userAgent"] == ["agent/0", "agent/1"]
+    assert alert.evidence["errorCode"] == ["AccessDenied"]
+
+
+def test_events_outside_the_windows_are_no_evidence(tmp_path: Path) -> None:
+    early = denied(0, 0, userAgent="too early")
+    late = denied(3 * 3600, 1, userAgent="too late")
+    [alert] = hunt_events(tmp_path, [early, *(denied(3600 + i, i) for i in range(5)), late])
+    assert alert.events == 5
+    assert alert.evidence["userAgent"] == ["aws-cli/2.15"]
+
+
+def test_fifty_thousand_events_of_one_principal(tmp_path: Path) -> None:
+    [alert] = hunt_events(tmp_path, [denied(i // 10, i % 17) for i in range(50_000)])
+    assert (alert.count, alert.events) == (17, 50_000)
+
+
+def shapes(events: list[dict[str, Any]]) -> dict[str, bytes]:
+    records = json.dumps({"Records": events}).encode()
+    lines = b"\n".join(json.dumps(event).encode() for event in events)
+    return {
+        "records.json": records,
+        "records.json.gz": gzip.compress(records),
+        "array.json": json.dumps(events, indent=2).encode(),
+        "lines.ndjson": lines,
+        "lines.jsonl.gz": gzip.compress(lines + b"\n"),
+        "files-joined.json": b"\n".join(json.dumps({"Records": [event]}).encode() for event in events),
+    }
+
+
+@pytest.mark.parametrize("name", list(shapes([])))
+def test_every_shape_is_read(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "AWSLogs" / "111122223333" / "CloudTrail" / "us-east-1"
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(shapes([denied(60 * i, i) for i in range(5)])[name])
+    alerts, coverage = run(tmp_path)
+    assert len(alerts) == 1
+    assert (coverage.files, coverage.records, coverage.problems) == (1, 5, [])
+
+
+def test_a_broken_file_is_named_and_the_rest_is_hunted(tmp_path: Path) -> None:
+    whole = gzip.compress(json.dumps({"Records": [denied(60 * i, i) for i in range(5)]}).encode())
+    (tmp_path / "good.json.gz").write_bytes(whole)
+    (tmp_path / "cut.json.gz").write_bytes(whole[:-20])
+    (tmp_path / "text.json").write_text("this is not JSON")
+    (tmp_path / "other.json").write_text('{"Version": "2012-10-17"}')
+    (tmp_path / "number.json").write_text('{"Records": [7]}')
+    (tmp_path / "empty.json").write_text("")
+    (tmp_path / "half.ndjson").write_text(json.dumps(denied(0, 0)) + '\n{"eventName": \n')
+    alerts, coverage = run(tmp_path, tmp_path / "gone.json")
+    assert len(alerts) == 1
+    problems = sorted(str(problem).replace(f"{tmp_path}/", "") for problem in coverage.problems)
+    assert [problem.split(": ")[0] for problem in problems] == [
+        "cut.json.gz", "gone.json", "half.ndjson:2", "number.json", "other.json", "text.json",
+    ]  # fmt: skip
+
+
+def test_an_event_delivered_twice_counts_once(tmp_path: Path) -> None:
+    events = [denied(60 * i, i) for i in range(5)]
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_text(json.dumps({"Records": events}))
+    [alert], coverage = run(tmp_path)
+    assert alert.events == 5
+    assert coverage.duplicates == 5
+
+
+def test_digest_files_are_passed_over(tmp_path: Path) -> None:
+    folder = tmp_path / "CloudTrail-Digest"
+    folder.mkdir()
+    (folder / "111122223333_CloudTrail-Digest_us-east-1.json.gz").write_bytes(gzip.compress(b'{"logFiles": []}'))
+    _, coverage = run(tmp_path)
+    assert (coverage.digests, coverage.problems) == (1, [])
+
+
+def test_a_record_without_a_time_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([denied(0, 0, eventTime="yesterday")]))
+    _, coverage = run(tmp_path)
+    assert [str(problem) for problem in coverage.problems] == [
+        "1 records have no eventTime that is a time; they were left out"
+    ]
+
+
+def test_real_records(cloudtrail_samples: Path) -> None:
+    alerts, coverage = run(cloudtrail_samples)
+    assert not coverage.problems
+    names = Counter(NAMES[alert.rule_id] for alert in alerts)
+    assert names == {"aws_cloudtrail_bedrock_model_access_temporary_credentials": 14}
