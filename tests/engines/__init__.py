@@ -1,0 +1,1 @@
+"""Real engines that the generated text runs on."""

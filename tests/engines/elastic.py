@@ -1,0 +1,225 @@
+"""A real Elasticsearch node, and CloudTrail records as Elastic's AWS integration stores them.
+
+The node comes from Maven Central and runs on Java 17 or later; `elasticsearch/` beside this file says how. Where
+ELASTICSEARCH_URL is set, that node is used instead.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+SOURCE = Path(__file__).parent / "elasticsearch"
+CACHE = Path(os.environ.get("KEYWATCH_ENGINES", Path(__file__).parents[2] / "build" / "engines"))
+INDEX = "logs-aws.cloudtrail-default"
+NEEDED = ("java", "javac", "mvn")
+
+#: Fields that are no keywords. constant_keyword and match_only_text, which this node lacks, are used by none of ours.
+_TYPES = {"@timestamp": "date", "aws.cloudtrail.read_only": "boolean", "source.ip": "ip"}
+_FLATTENED = ("request_parameters", "additional_eventdata")
+_RENAMED = {
+    "eventVersion": "aws.cloudtrail.event_version",
+    "userIdentity.type": "aws.cloudtrail.user_identity.type",
+    "userIdentity.userName": "user.name",
+    "userIdentity.principalId": "user.id",
+    "userIdentity.arn": "aws.cloudtrail.user_identity.arn",
+    "userIdentity.accountId": "cloud.account.id",
+    "userIdentity.accessKeyId": "aws.cloudtrail.user_identity.access_key_id",
+    "userIdentity.invokedBy": "aws.cloudtrail.user_identity.invoked_by",
+    "userIdentity.sessionContext.sessionIssuer.type": "aws.cloudtrail.user_identity.session_context.session_issuer.type",
+    "userIdentity.sessionContext.sessionIssuer.arn": "aws.cloudtrail.user_identity.session_context.session_issuer.arn",
+    "userIdentity.sessionContext.sessionIssuer.userName": "user.name",
+    "eventSource": "event.provider",
+    "eventName": "event.action",
+    "eventCategory": "aws.cloudtrail.event_category",
+    "awsRegion": "cloud.region",
+    "sourceIPAddress": "source.address",
+    "userAgent": "user_agent.original",
+    "errorCode": "aws.cloudtrail.error_code",
+    "errorMessage": "aws.cloudtrail.error_message",
+    "requestID": "aws.cloudtrail.request_id",
+    "eventID": "event.id",
+    "eventType": "aws.cloudtrail.event_type",
+    "managementEvent": "aws.cloudtrail.management_event",
+    "readOnly": "aws.cloudtrail.read_only",
+    "recipientAccountId": "aws.cloudtrail.recipient_account_id",
+    "sessionCredentialFromConsole": "aws.cloudtrail.session_credential_from_console",
+    "vpcEndpointId": "aws.cloudtrail.vpc_endpoint_id",
+    "tlsDetails.clientProvidedHostHeader": "tls.client.server_name",
+}
+
+
+class Node:
+    """An Elasticsearch node to talk to."""
+
+    def __init__(self, url: str) -> None:
+        """Take the node's address."""
+        self.url = url
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """Send a request; return the answer, or raise AssertionError with what the node says is wrong."""
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=300) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{method} {path}: {error.read().decode()[:2000]}") from error
+
+    def load(self, records: Iterable[dict[str, Any]]) -> None:
+        """Replace the index by these records, stored as the integration does."""
+        self.call("DELETE", f"/{INDEX}?ignore_unavailable=true")
+        names = dict.fromkeys([*_RENAMED.values(), "aws.cloudtrail.request_parameters", *_TYPES])
+        properties: dict[str, Any] = {
+            name: {"type": _TYPES[name]} if name in _TYPES else {"type": "keyword", "ignore_above": 1024} for name in names
+        }
+        for name in _FLATTENED:
+            properties[f"aws.cloudtrail.{name}"] = {"type": "keyword", "ignore_above": 8191}
+            properties[f"aws.cloudtrail.flattened.{name}"] = {"type": "flattened"}
+        settings = {"number_of_shards": 1, "number_of_replicas": 0}
+        self.call("PUT", f"/{INDEX}", {"settings": settings, "mappings": {"dynamic": False, "properties": properties}})
+        lines: list[bytes] = []
+        for record in records:
+            lines += [b'{"create":{}}', json.dumps(as_stored(record)).encode()]
+            if len(lines) == 20_000:
+                self._bulk(lines)
+        self._bulk(lines)
+        self.call("POST", f"/{INDEX}/_refresh")
+
+    def _bulk(self, lines: list[bytes]) -> None:
+        if lines:
+            answer = self.call("POST", f"/{INDEX}/_bulk", b"\n".join(lines) + b"\n")
+            assert not answer["errors"], next(item for item in answer["items"] if "error" in item["create"])
+            lines.clear()
+
+    def query(self, esql: str, start: float | None = None, end: float | None = None) -> list[dict[str, Any]]:
+        """Run an ES|QL query, over a range of time as Kibana's rule executor does: a filter on @timestamp.
+
+        :param start, end: Unix times, both included.
+        """
+        body: dict[str, Any] = {"query": esql}
+        if start is not None:
+            bounds = {"gte": int(start * 1000), "lte": int((end or 0) * 1000), "format": "epoch_millis"}
+            body["filter"] = {"range": {"@timestamp": bounds}}
+        answer = self.call("POST", "/_query", body)
+        names = [column["name"] for column in answer["columns"]]
+        return [dict(zip(names, row, strict=True)) for row in answer["values"]]
+
+
+def as_stored(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a document as the integration's ingest pipeline makes it of a record: nulls and empty texts dropped."""
+    clean = _drop_empty(record) or {}
+    document: dict[str, Any] = {"@timestamp": clean.get("eventTime")}
+    for raw, name in _RENAMED.items():
+        value: Any = clean
+        for part in raw.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is not None:
+            document[name] = value
+    for raw, name in (("requestParameters", "request_parameters"), ("additionalEventData", "additional_eventdata")):
+        if raw in clean:
+            document[f"aws.cloudtrail.{name}"] = _java(clean[raw])
+            document[f"aws.cloudtrail.flattened.{name}"] = clean[raw]
+    try:
+        document["source.ip"] = str(ipaddress.ip_address(document.get("source.address", "")))
+    except ValueError:
+        pass
+    return document
+
+
+def missing() -> list[str]:
+    """Return the programs that starting a node needs and that are not there."""
+    return [] if os.environ.get("ELASTICSEARCH_URL") else [name for name in NEEDED if not shutil.which(name)]
+
+
+@contextmanager
+def running() -> Iterator[Node]:
+    """Start a node on a free loopback port, and stop it; or take the one that ELASTICSEARCH_URL names."""
+    if url := os.environ.get("ELASTICSEARCH_URL"):
+        yield Node(url)
+        return
+    classes = _build()
+    with TemporaryDirectory(prefix="keywatch-elasticsearch-") as folder:
+        log = Path(folder) / "log"
+        # The heap is small on purpose: what fits here fits on a real node.
+        command = ["java", "-Xms256m", "-Xmx1g", f"-Dlog4j2.configurationFile={SOURCE / 'log4j2.properties'}"]
+        command += ["-cp", f"{classes}:{classes.parent / 'lib'}/*", "org.elasticsearch.node.LocalElasticsearch"]
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [*command, f"{folder}/home", "0"], stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT
+            )
+            try:
+                yield Node(_wait_for(process, log))
+            finally:
+                process.terminate()
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+
+def _build() -> Path:
+    """Bring the jars and compile the launcher, once for each version of both."""
+    sources = [SOURCE / "pom.xml", *SOURCE.rglob("*.java")]
+    version = sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    folder = CACHE / f"elasticsearch-{version}"
+    classes = folder / "classes"
+    if not classes.exists():
+        quiet = {"check": True, "capture_output": True, "text": True}
+        where = [f"-DoutputDirectory={folder / 'lib'}", "-DincludeScope=runtime"]
+        _run(["mvn", "-q", "-B", "-f", str(SOURCE / "pom.xml"), "dependency:copy-dependencies", *where], quiet)
+        partial = folder / "classes.partial"
+        _run(["javac", "-nowarn", "-d", str(partial), "-cp", f"{folder / 'lib'}/*", str(sources[-1])], quiet)
+        partial.rename(classes)
+    return classes
+
+
+def _run(command: list[str], options: dict[str, Any]) -> None:
+    try:
+        subprocess.run(command, **options)
+    except subprocess.CalledProcessError as error:
+        raise AssertionError(f"{' '.join(command[:3])} …: {error.stdout[-2000:]}{error.stderr[-2000:]}") from error
+
+
+def _wait_for(process: subprocess.Popen[bytes], log: Path) -> str:
+    marker = "LOCAL_ELASTICSEARCH_STARTED "
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        for line in log.read_text(errors="replace").splitlines():
+            if line.startswith(marker):
+                return line.removeprefix(marker)
+        if process.poll() is not None:
+            break
+        time.sleep(0.2)
+    raise AssertionError(f"Elasticsearch did not start: {log.read_text(errors='replace')[-2000:]}")
+
+
+def _drop_empty(value: Any) -> Any:
+    if isinstance(value, dict):
+        kept = {key: clean for key, item in value.items() if (clean := _drop_empty(item)) not in (None, "", {}, [])}
+        return kept or None
+    if isinstance(value, list):
+        return [clean for item in value if (clean := _drop_empty(item)) is not None] or None
+    return value
+
+
+def _java(value: Any) -> str:
+    """Write a value as Java's toString() does."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}={_java(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_java, value)) + "]"
+    return value if isinstance(value, str) else json.dumps(value)
