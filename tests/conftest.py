@@ -23,7 +23,9 @@ def cloudtrail_samples() -> Path:
 def elasticsearch() -> Iterator[elastic.Node]:
     """Return a real node, started once a run."""
     if missing := elastic.missing():
-        reason = f"no {', '.join(missing)}: a JDK 17 and Maven run the Elasticsearch tests (apt install default-jdk maven)"
+        reason = (
+            f"no {', '.join(missing)}: a JDK 17 and Maven run the Elasticsearch tests (apt install default-jdk maven)"
+        )
         if os.environ.get("KEYWATCH_NO_SKIP"):
             pytest.fail(reason)
         pytest.skip(reason)

@@ -26,7 +26,8 @@ def kibana_rules() -> dict[str, dict[str, Any]]:
     conversion = convert(load_pack([], [], settings), TARGETS["elasticsearch"], settings)
     assert not conversion.problems
     lines = {
-        name: conversion.backend.finalize(queries, "kibana").splitlines() for name, queries in conversion.queries.items()
+        name: conversion.backend.finalize(queries, "kibana").splitlines()
+        for name, queries in conversion.queries.items()
     }
     return {name: json.loads(line) for name, [line] in lines.items()}
 
@@ -38,10 +39,7 @@ def found(node: Node, events: list[dict[str, Any]]) -> dict[str, Counter[str]]:
     """Return who each rule finds, looking at all events at once."""
     node.load(events)
     field = "aws.cloudtrail.user_identity.arn"
-    return {
-        name: Counter(row[field] for row in node.query(rule["query"]))
-        for name, rule in KIBANA.items()
-    }
+    return {name: Counter(row[field] for row in node.query(rule["query"])) for name, rule in KIBANA.items()}
 
 
 @pytest.mark.parametrize("scenario", list(scenarios()), ids=lambda scenario: scenario.name)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import shutil
+import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,30 +72,40 @@ def write(conversion: Conversion, out: Path, *, clean: bool) -> list[Path]:
     :return: the files, in the order written.
     :raises UserError: if a file can't be written.
     """
-    backend, output_format = conversion.backend, conversion.output_format
+    patterns = conversion.backend.files[conversion.output_format]
+    everything = [query for queries in conversion.queries.values() for query in queries]
     written: dict[Path, bytes] = {}
-    for pattern in backend.files[output_format]:
+    for pattern in patterns:
         if "{rule}" in pattern:
             for name, queries in conversion.queries.items():
-                written[out / pattern.format(rule=name)] = _bytes(backend.finalize(queries, output_format))
+                written[out / pattern.format(rule=name)] = _finalized(conversion, queries)
+        elif pattern.endswith("/"):
+            written |= {out / name: content for name, content in _unpacked(_finalized(conversion, everything))}
         else:
-            everything = [query for queries in conversion.queries.values() for query in queries]
-            written[out / pattern] = _bytes(backend.finalize(everything, output_format))
+            written[out / pattern] = _finalized(conversion, everything)
     try:
-        out.mkdir(parents=True, exist_ok=True)
         if clean:
-            for pattern in backend.files[output_format]:
-                for old in out.glob(pattern.format(rule="*")):
-                    old.unlink()
+            for old in (old for pattern in patterns for old in out.glob(pattern.format(rule="*"))):
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
         for path, content in written.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
     except OSError as error:
         raise UserError(f"can't be written: {error.strerror}", Path(error.filename or out)) from error
     return list(written)
 
 
-def _bytes(output: str | bytes) -> bytes:
+def _finalized(conversion: Conversion, queries: list[Any]) -> bytes:
+    output = conversion.backend.finalize(queries, conversion.output_format)
     return output.encode() if isinstance(output, str) else output
+
+
+def _unpacked(archive: bytes) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        for entry in files:
+            content = files.extractfile(entry)
+            if content is not None:
+                yield entry.name, content.read()
 
 
 def _file_stem(rule: Rule, taken: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass
@@ -27,21 +28,22 @@ def line_of(path: Path, message: str) -> int:
     pySigma's errors name the file only. A quoted word is looked for among keys (without their modifiers) and values.
     :return: the line, from 1; 1 where nothing quoted is found.
     """
-    from ruamel.yaml import YAML, ScalarNode
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
-        nodes = [node for document in YAML().compose_all(path) for node in _scalars(document)]
-    except Exception:  # whatever the parser says of it was said already
+        with path.open(encoding="utf-8") as stream:
+            nodes = [node for document in YAML().compose_all(stream) for node in _scalars(document)]
+    except (OSError, UnicodeDecodeError, YAMLError):  # what is wrong with the file as a whole was said already
         return 1
     for word in re.findall(r"'([^']+)'", message):
         for node in nodes:
-            assert isinstance(node, ScalarNode)
             if node.value == word or node.value.split("|")[0] == word:
                 return int(node.start_mark.line) + 1
     return 1
 
 
-def _scalars(node: object) -> list:
+def _scalars(node: Any) -> list[Any]:
     value = getattr(node, "value", None)
     if not isinstance(value, list):
         return [node] if value is not None else []

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from sigma.backends.keywatch._sliding import Rule, in_order
 from sigma.collection import SigmaCollection
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaError, SigmaRuleLocation, SigmaRuleNotFoundError
@@ -18,8 +19,6 @@ from sigma.types import SigmaFieldReference
 from keywatch.errors import UserError, line_of
 from keywatch.pack import PACK
 from keywatch.settings import check_rule_settings
-
-Rule = SigmaRule | SigmaCorrelationRule
 
 
 @dataclass
@@ -32,7 +31,7 @@ class Pack:
 
     def in_order(self) -> list[Rule]:
         """Return all rules, each after those that it refers to."""
-        return sorted(self.collection.rules, key=_depth)
+        return in_order(self.collection.rules)
 
     def is_output(self, rule: Rule) -> bool:
         """Tell whether a rule is an alert by itself, and enabled."""
@@ -128,12 +127,6 @@ def _doubles(parts: list[SigmaCollection]) -> list[UserError]:
                 message = f"'{key}' is the id, name or title of the rule in {seen[key]} too; each needs its own"
                 problems.append(UserError(message, rule.source.path, line_of(rule.source.path, message)))
     return problems
-
-
-def _depth(rule: Rule) -> int:
-    if isinstance(rule, SigmaRule):
-        return 0
-    return 1 + max((_depth(reference.rule) for reference in rule.referenced_rules), default=0)
 
 
 def _idle_filters(collection: SigmaCollection) -> list[UserError]:

@@ -12,7 +12,11 @@ from keywatch.targets import TARGETS
 
 _TIMESPAN = {"type": "string", "pattern": "^[1-9][0-9]{0,4}[smhd]$", "description": "a timespan, such as 15m or 1h"}
 #: What may stand in a query as it is.
-_NAME = {"type": "string", "pattern": r"^[\w.*:,-]+$", "description": "a name or pattern of letters, digits and . _ - * : ,"}
+_NAME = {
+    "type": "string",
+    "pattern": r"^[\w.*:,-]+$",
+    "description": "a name or pattern of letters, digits and . _ - * : ,",
+}
 #: Those that a cron line can say, and that AppInspect takes (at most 12 runs an hour).
 _INTERVALS = ["5m", "10m", "15m", "20m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h"]
 _RULE = {

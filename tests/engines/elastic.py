@@ -83,7 +83,8 @@ class Node:
         self.call("DELETE", f"/{INDEX}?ignore_unavailable=true")
         names = dict.fromkeys([*_RENAMED.values(), "aws.cloudtrail.request_parameters", *_TYPES])
         properties: dict[str, Any] = {
-            name: {"type": _TYPES[name]} if name in _TYPES else {"type": "keyword", "ignore_above": 1024} for name in names
+            name: {"type": _TYPES[name]} if name in _TYPES else {"type": "keyword", "ignore_above": 1024}
+            for name in names
         }
         for name in _FLATTENED:
             properties[f"aws.cloudtrail.{name}"] = {"type": "keyword", "ignore_above": 8191}

@@ -31,7 +31,8 @@ class Schedule:
 class ArtefactBackend(TextQueryBackend):
     """A backend that writes files that a SIEM imports."""
 
-    #: format → the files it is written to; {rule} stands for the name of a rule, and makes it one file a rule.
+    #: format → the files it is written to; {rule} stands for the name of a rule, and makes it one file a rule; a name
+    #: that ends in / is a folder that the output, an archive, is unpacked into.
     files: ClassVar[dict[str, tuple[str, ...]]]
     #: format → one line that says how to import what was written.
     import_steps: ClassVar[dict[str, str]]

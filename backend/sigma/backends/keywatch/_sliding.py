@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, cast
 
+from sigma.collection import SigmaCollection
 from sigma.conversion.base import TextQueryBackend
 from sigma.correlations import (
     SigmaCorrelationCondition,
@@ -29,6 +30,8 @@ from sigma.correlations import (
 )
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.rule import SigmaRule
+
+Rule = SigmaRule | SigmaCorrelationRule
 
 
 class SlidingWindowBackend(TextQueryBackend):
@@ -76,6 +79,15 @@ class SlidingWindowBackend(TextQueryBackend):
             raise SigmaFeatureNotSupportedByBackendError(f"rule '{rule.title}': {problem}", source=rule.source)
         return super().convert_correlation_rule_from_template(rule, correlation_type, method)
 
+    def convert(self, rule_collection: SigmaCollection, *args: Any, **kwargs: Any) -> Any:
+        """Convert a collection, each rule after those that it refers to.
+
+        pySigma 1.5 sorts by an order in which most rules compare as equal, and so can put a correlation first.
+        """
+        rule_collection.resolve_rule_references()
+        rule_collection.rules = in_order(rule_collection.rules)
+        return super().convert(rule_collection, *args, **kwargs)
+
     def convert_rule(
         self, rule: SigmaRule, output_format: str | None = None, callback: Callable[..., Any] | None = None
     ) -> list[Any]:
@@ -91,6 +103,17 @@ class SlidingWindowBackend(TextQueryBackend):
             self.finalize_query(rule, query, index, states[index], output_format or self.default_format)
             for index, query in enumerate(queries)
         ]
+
+
+def in_order(rules: list[Rule]) -> list[Rule]:
+    """Return resolved rules so that each stands after those that it refers to."""
+    return sorted(rules, key=_depth)
+
+
+def _depth(rule: Rule) -> int:
+    if isinstance(rule, SigmaRule):
+        return 0
+    return 1 + max((_depth(reference.rule) for reference in rule.referenced_rules), default=0)
 
 
 def least(condition: SigmaCorrelationCondition) -> int:

@@ -20,7 +20,7 @@ from sigma.backends.elasticsearch.elasticsearch_lucene import LuceneBackend
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._guide import guide_steps
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
-from sigma.conditions import ConditionNOT
+from sigma.conditions import ConditionFieldEqualsValueExpression, ConditionNOT
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
@@ -74,6 +74,7 @@ class KeywatchESQLBackend(ArtefactBackend, SlidingWindowBackend, ESQLBackend):
     field_equals_field_expression = "TO_LOWER({field1}) == TO_LOWER({field2})"
     #: The address is kept as it came, because it can be the name of a service.
     cidr_expression = 'CIDR_MATCH(TO_IP({field}), "{value}")'
+    compare_op_expression = "TO_DOUBLE({field}) {operator} {value}"
     field_quote_pattern = re.compile(r"^@?[A-Za-z_][\w.]*$")
 
     correlation_methods: ClassVar[dict[str, str]] = {
@@ -157,6 +158,40 @@ class KeywatchESQLBackend(ArtefactBackend, SlidingWindowBackend, ESQLBackend):
     def convert_condition_not(self, cond: ConditionNOT, state: ConversionState) -> str:
         """Negate a condition. ES|QL's third truth value has no place in Sigma: what is missing does not match."""
         return f"NOT COALESCE({self.convert_condition(cond.args[0], state)}, false)"
+
+    def convert_condition_field_eq_val_str(
+        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
+    ) -> Any:
+        """Compare with a text; a boolean field, with what the text says."""
+        if _type(cond.field) == "boolean":
+            return (
+                f"TO_STRING({self.escape_and_quote_field(cond.field)}) LIKE {self.convert_value_str(cond.value, state)}"
+            )
+        return super().convert_condition_field_eq_val_str(cond, state)
+
+    def convert_condition_field_eq_val_bool(
+        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
+    ) -> Any:
+        """Compare with true or false, which most fields hold as text."""
+        return self.convert_condition_field_eq_val_str(_with_text(cond), state)
+
+    def convert_condition_field_eq_val_num(
+        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
+    ) -> Any:
+        """Compare with a number, which fields hold as text."""
+        return self.convert_condition_field_eq_val_str(_with_text(cond), state)
+
+    def convert_condition_field_eq_val_re(
+        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
+    ) -> Any:
+        """Refuse a regular expression.
+
+        :raises SigmaFeatureNotSupportedByBackendError: always.
+        """
+        raise SigmaFeatureNotSupportedByBackendError(
+            f"regular expression of field '{cond.field}': Elasticsearch's are anchored and of another dialect, and would "
+            "match something else; use contains, startswith, endswith or wildcards"
+        )
 
     def convert_condition_field_eq_val_str_case_sensitive(self, cond: Any, state: ConversionState) -> str:
         """Compare with regard to case."""
@@ -301,7 +336,11 @@ def threat(rule: Rule) -> list[dict[str, Any]]:
             "tactic": tactic | {"reference": f"https://attack.mitre.org/tactics/{tactic['id']}/"},
             "technique": [
                 _technique(name, technique["name"])
-                | {"subtechnique": [_technique(sub, techniques[sub]["name"]) for sub in techniques if sub[:6] == f"{name}."]}
+                | {
+                    "subtechnique": [
+                        _technique(sub, techniques[sub]["name"]) for sub in techniques if sub[:6] == f"{name}."
+                    ]
+                }
                 for name, technique in techniques.items()
                 if "." not in name and tag in technique["tactics"]
             ],
@@ -336,7 +375,13 @@ def _note(rule: Rule) -> str:
 
 
 def _investigation(label: str, name: str) -> dict[str, Any]:
-    provider = {"field": name, "excluded": False, "queryType": "phrase", "value": f"{{{{{name}}}}}", "valueType": "string"}
+    provider = {
+        "field": name,
+        "excluded": False,
+        "queryType": "phrase",
+        "value": f"{{{{{name}}}}}",
+        "valueType": "string",
+    }
     return {"label": label, "providers": [[provider]], "relativeFrom": "now-48h/h", "relativeTo": "now"}
 
 
@@ -356,6 +401,10 @@ def _type(name: str) -> str:
 def _quoted(text: str) -> str:
     escapes: dict[str, str] = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
     return '"' + "".join(escapes.get(char, char) for char in text) + '"'
+
+
+def _with_text(cond: ConditionFieldEqualsValueExpression) -> ConditionFieldEqualsValueExpression:
+    return ConditionFieldEqualsValueExpression(cond.field, SigmaString(str(cond.value).lower()))
 
 
 def _pattern(part: Any) -> str:

@@ -30,7 +30,7 @@ from sigma.backends.splunk import SplunkBackend
 from sigma.conversion.deferred import DeferredQueryExpression
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
-from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
+from sigma.exceptions import SigmaFeatureNotSupportedByBackendError, SigmaValueError
 from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
 from sigma.processing.transformations import SetStateTransformation
 from sigma.rule import SigmaRule
@@ -60,7 +60,7 @@ class KeywatchSplunkBackend(ArtefactBackend, SlidingWindowBackend, SplunkBackend
     files: ClassVar[dict[str, tuple[str, ...]]] = {
         "savedsearches": ("savedsearches.conf",),
         "spl": ("{rule}.spl",),
-        "app": (f"{_APP}.tar.gz",),
+        "app": (f"{_APP}.tar.gz", f"{_APP}/"),
     }
     import_steps: ClassVar[dict[str, str]] = {
         "savedsearches": "append it to local/savedsearches.conf of an app of yours and reload (README: Splunk)",
@@ -165,19 +165,18 @@ class KeywatchSplunkBackend(ArtefactBackend, SlidingWindowBackend, SplunkBackend
 
     finalize_output_default = finalize_output_spl
 
-    def finalize_query_savedsearches(
-        self, rule: Rule, query: str, index: int, state: ConversionState
-    ) -> tuple[str, dict[str, str]]:
-        """Return the name and the settings of a saved search.
+    def finalize_query_savedsearches(self, rule: Rule, query: str, index: int, state: ConversionState) -> str:
+        """Return the stanza of a saved search.
 
         The keys of `action.correlationsearch`, `action.notable` and `action.risk` are those that splunk/contentctl
         writes for Enterprise Security.
+        :raises SigmaValueError: for a rule that says something that a .conf file can't hold.
         """
         title = _one_line(rule.title)
         look_back = self.schedule.look_back(rule)
         level = rule.level.name.lower() if rule.level else "medium"
         fields = list(dict.fromkeys([*_group(rule), *rule.fields]))
-        return title, {
+        settings = {
             "description": _one_line(rule.description or title),
             "search": self.finalize_query_spl(rule, query, index, state),
             "enableSched": "1",
@@ -218,14 +217,18 @@ class KeywatchSplunkBackend(ArtefactBackend, SlidingWindowBackend, SplunkBackend
             "action.risk.param._risk_score": "0",
             "action.risk.param.verbose": "0",
         }
+        try:
+            return conf_stanza(title, settings)
+        except ValueError as error:
+            raise SigmaValueError(f"rule '{rule.title}': {error}", source=rule.source) from error
 
     finalize_query_app = finalize_query_savedsearches
 
-    def finalize_output_savedsearches(self, queries: list[tuple[str, dict[str, str]]]) -> str:
+    def finalize_output_savedsearches(self, queries: list[str]) -> str:
         """Write savedsearches.conf."""
-        return "\n".join(conf_stanza(name, settings) for name, settings in queries)
+        return "\n".join(queries)
 
-    def finalize_output_app(self, queries: list[tuple[str, dict[str, str]]]) -> bytes:
+    def finalize_output_app(self, queries: list[str]) -> bytes:
         """Pack the app, the same bytes for the same searches."""
         source = self.last_processing_pipeline.state["source"]
         return _archive(
@@ -269,10 +272,11 @@ def conf_stanza(name: str, settings: dict[str, str]) -> str:
     :raises ValueError: for a value that would not be read back as it is.
     """
     lines = [f"[{name.replace('[', '(').replace(']', ')')}]"]
-    for key, value in settings.items():
+    for key, value in {"name": name, **settings}.items():
         if value.endswith("\\") or re.search(r"[\x00-\x09\x0b-\x1f\x7f\x85\u2028\u2029]", value):
             raise ValueError(f"{key}: a control character, or a backslash at the end, can't be said in a .conf file")
-        lines.append(f"{key} = " + " \\\n".join(value.split("\n")))
+        if key in settings:
+            lines.append(f"{key} = " + " \\\n".join(value.split("\n")))
     return "\n".join(lines) + "\n"
 
 
@@ -320,7 +324,9 @@ def _token(field: str) -> str:
 
 
 def _techniques(rule: Rule) -> list[str]:
-    return [tag.name.upper() for tag in rule.tags if tag.namespace == "attack" and re.fullmatch(r"t\d+(\.\d+)?", tag.name)]
+    return [
+        tag.name.upper() for tag in rule.tags if tag.namespace == "attack" and re.fullmatch(r"t\d+(\.\d+)?", tag.name)
+    ]
 
 
 def _drilldowns(rule: Rule, state: ConversionState) -> Iterable[dict[str, str]]:

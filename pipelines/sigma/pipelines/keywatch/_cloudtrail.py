@@ -6,7 +6,9 @@ A pipeline is a table of CloudTrail's field names, beside its module, and the fe
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import Formatter
@@ -14,11 +16,11 @@ from typing import Any
 
 import yaml
 from sigma.correlations import SigmaCorrelationRule
-from sigma.exceptions import SigmaTransformationError
+from sigma.exceptions import SigmaTransformationError, SigmaValueError
 from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
 from sigma.processing.transformations import FieldMappingTransformation, SetStateTransformation
-from sigma.processing.transformations.base import PreprocessingTransformation, Transformation
-from sigma.rule import SigmaLogSource, SigmaRule
+from sigma.processing.transformations.base import DetectionItemTransformation, PreprocessingTransformation
+from sigma.rule import SigmaDetectionItem, SigmaLogSource, SigmaRule
 
 from keywatch.pack import guides
 
@@ -51,6 +53,20 @@ class AttachGuide(PreprocessingTransformation):
         if guide is not None:
             rule.fields = [*rule.fields, *(name for name in guide.fields if name not in rule.fields)]
             rule.custom_attributes[GUIDE] = guide
+
+
+@dataclass
+class OwnDetections(PreprocessingTransformation):
+    """Give each rule detections of its own.
+
+    pySigma 1.5 puts the same objects of a Sigma filter into every rule, so that what is mapped for one is mapped for all.
+    """
+
+    def apply(self, rule: SigmaRule | SigmaCorrelationRule) -> None:
+        """Copy the detections."""
+        super().apply(rule)
+        if isinstance(rule, SigmaRule):
+            rule.detection.detections = deepcopy(rule.detection.detections)
 
 
 @dataclass
@@ -105,11 +121,30 @@ class StrictFieldMapping(FieldMappingTransformation):
         )
 
 
+@dataclass
+class RefuseControlCharacters(DetectionItemTransformation):
+    """Refuse values with control characters: no CloudTrail field holds one, and engines differ in what they make of it."""
+
+    def apply_detection_item(self, detection_item: SigmaDetectionItem) -> None:
+        """Look at the values of a field.
+
+        :raises SigmaValueError: if one has a control character.
+        """
+        for value in detection_item.value:
+            text = "".join(part for part in getattr(value, "s", ()) if isinstance(part, str))
+            text += str(getattr(value, "regexp", ""))
+            if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in text):
+                raise SigmaValueError(
+                    f"field '{detection_item.field}': its value has a control character; CloudTrail has none",
+                    source=detection_item.source,
+                )
+
+
 def cloudtrail_pipeline(
     name: str,
     backends: Iterable[str],
     mapping: dict[str, str],
-    transformations: Iterable[Transformation] = (),
+    transformations: Iterable[PreprocessingTransformation] = (),
     state: dict[str, str] | None = None,
 ) -> ProcessingPipeline:
     """Build the pipeline of a schema.
@@ -120,8 +155,10 @@ def cloudtrail_pipeline(
     :param transformations: what the schema needs besides, applied before the field names are mapped.
     :param state: values for the backend, such as the index.
     """
-    steps: list[Transformation] = [
+    steps: list[PreprocessingTransformation] = [
+        OwnDetections(),
         AttachGuide(),
+        RefuseControlCharacters(),
         *transformations,
         StrictFieldMapping(dict(mapping), pipeline=name),
         *(SetStateTransformation(key, value) for key, value in (state or {}).items()),

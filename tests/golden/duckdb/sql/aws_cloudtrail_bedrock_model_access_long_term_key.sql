@@ -1,0 +1,4 @@
+SELECT "eventTime", "eventID", "userIdentity.arn", "awsRegion", "userIdentity.type", "userIdentity.userName", "userIdentity.accessKeyId", "sourceIPAddress", "userAgent", "eventName", "errorCode", "recipientAccountId", "requestParameters.modelId"
+FROM cloudtrail
+WHERE lower("eventSource") = 'bedrock.amazonaws.com' AND (lower("eventName") IN ('createfoundationmodelagreement', 'deletefoundationmodelagreement', 'getfoundationmodelavailability', 'getusecaseformodelaccess', 'listfoundationmodelagreementoffers', 'putfoundationmodelentitlement', 'putusecaseformodelaccess')) AND ("userIdentity.accessKeyId" ILIKE 'AKIA%' ESCAPE '\' OR "userIdentity.userName" ILIKE 'BedrockAPIKey-%' ESCAPE '\' OR lower("userIdentity.type") = 'iamuser' AND "additionalEventData.callWithBearerToken" = 'true') AND NOT coalesce("userIdentity.accessKeyId" ILIKE 'ASIA%' ESCAPE '\', false)
+ORDER BY "eventTime", "eventID";

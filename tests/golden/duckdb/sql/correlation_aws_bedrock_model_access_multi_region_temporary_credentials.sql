@@ -1,0 +1,47 @@
+WITH matched AS (
+    SELECT * FROM cloudtrail
+    WHERE lower("eventSource") = 'bedrock.amazonaws.com' AND (lower("eventName") IN ('createfoundationmodelagreement', 'deletefoundationmodelagreement', 'getfoundationmodelavailability', 'getusecaseformodelaccess', 'listfoundationmodelagreementoffers', 'putfoundationmodelentitlement', 'putusecaseformodelaccess')) AND "userIdentity.accessKeyId" ILIKE 'ASIA%' ESCAPE '\' AND NOT coalesce(lower("sessionCredentialFromConsole") = 'true', false)
+),
+counted AS (
+    SELECT *, count(DISTINCT "awsRegion") OVER (
+        PARTITION BY "userIdentity.arn" ORDER BY "eventTime"
+        RANGE BETWEEN INTERVAL 3600 SECONDS PRECEDING AND CURRENT ROW
+    ) AS value_count
+    FROM matched
+    WHERE "userIdentity.arn" <> '' AND "awsRegion" <> ''
+),
+crossed AS (
+    SELECT * FROM counted WHERE value_count >= 3
+),
+opened AS (
+    SELECT "userIdentity.arn", "eventTime", value_count,
+        "eventTime" - INTERVAL 3600 SECONDS > lag("eventTime") OVER (
+            PARTITION BY "userIdentity.arn" ORDER BY "eventTime"
+        ) AS opens
+    FROM crossed
+), numbered AS (
+    SELECT *, count(*) FILTER (opens) OVER (
+        PARTITION BY "userIdentity.arn" ORDER BY "eventTime" RANGE UNBOUNDED PRECEDING
+    ) AS alert_number
+    FROM opened
+), alerts AS (
+    SELECT "userIdentity.arn", max(value_count) AS most_values,
+        min("eventTime") - INTERVAL 3600 SECONDS AS window_start, max("eventTime") AS window_end
+    FROM numbered GROUP BY "userIdentity.arn", alert_number
+)
+SELECT "userIdentity.arn", most_values AS value_count,
+    list_sort(list(DISTINCT "awsRegion")) AS "awsRegion",
+    min("eventTime") AS first_seen, max("eventTime") AS last_seen, count(*) AS event_count,
+    list_sort(list(DISTINCT "userIdentity.type") FILTER ("userIdentity.type" <> '')) AS "userIdentity.type",
+    list_sort(list(DISTINCT "userIdentity.userName") FILTER ("userIdentity.userName" <> '')) AS "userIdentity.userName",
+    list_sort(list(DISTINCT "userIdentity.accessKeyId") FILTER ("userIdentity.accessKeyId" <> '')) AS "userIdentity.accessKeyId",
+    list_sort(list(DISTINCT "sourceIPAddress") FILTER ("sourceIPAddress" <> '')) AS "sourceIPAddress",
+    list_sort(list(DISTINCT "userAgent") FILTER ("userAgent" <> '')) AS "userAgent",
+    list_sort(list(DISTINCT "eventName") FILTER ("eventName" <> '')) AS "eventName",
+    list_sort(list(DISTINCT "errorCode") FILTER ("errorCode" <> '')) AS "errorCode",
+    list_sort(list(DISTINCT "recipientAccountId") FILTER ("recipientAccountId" <> '')) AS "recipientAccountId",
+    list_sort(list(DISTINCT "requestParameters.modelId") FILTER ("requestParameters.modelId" <> '')) AS "requestParameters.modelId"
+FROM alerts JOIN counted USING ("userIdentity.arn")
+WHERE "eventTime" BETWEEN window_start AND window_end
+GROUP BY "userIdentity.arn", most_values, window_start
+ORDER BY first_seen, "userIdentity.arn";

@@ -1,0 +1,225 @@
+"""The program, as a person runs it: what it writes, and what it says of what is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from events import DENIED
+
+from keywatch.cli import main
+from keywatch.pack import PACK
+
+BASE = PACK / "rules/cloud/aws/cloudtrail/aws_cloudtrail_denied_enumeration_long_term_key.yml"
+
+
+def keywatch(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def rule(tmp_path: Path, detection: str, name: str = "mine.yml", **more: str) -> Path:
+    head = {"title": "Mine", "id": "5f3a6b1e-9f0a-4e1a-8d53-6f3a1f0a7c11", "level": "low"} | more
+    lines = [f"{key}: {value}" for key, value in head.items()]
+    text = "\n".join([*lines, "logsource: {product: aws, service: cloudtrail}", textwrap.dedent(detection)])
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_convert_writes_and_says_how_to_import(tmp_path: Path) -> None:
+    result = keywatch("convert", "splunk", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert str(tmp_path / "savedsearches.conf") in result.output
+    assert "7 detections for splunk" in result.output
+    assert "To import: " in result.output
+
+
+@pytest.mark.parametrize(
+    ("setting", "line", "says"),
+    [
+        ("splnk:\n    index: x", 1, "there is no setting 'splnk'; choose from: schedule, rules, splunk, elasticsearch"),
+        ("splunk:\n    indx: x", 2, "there is no setting 'indx'; choose from: index, sourcetype"),
+        ("splunk:\n    index: 'a\" | delete'", 2, "is not a name or pattern of letters"),
+        ("schedule:\n    interval: 7m", 2, "'7m' is not one of 5m, 10m, 15m"),
+        ("schedule:\n    ingest_delay: soon", 2, "'soon' is not a timespan, such as 15m or 1h"),
+        (f"rules:\n    {DENIED}:\n        threshold: 1", 3, "'1' is not a number of distinct values, 2 or more"),
+        (f"rules:\n    {DENIED}:\n        treshold: 3", 3, "there is no setting 'treshold'; choose from: enabled"),
+        ("rules:\n    correlation_of_mine:\n        threshold: 3", 2, "there is no rule 'correlation_of_mine'"),
+        (f"rules:\n    {BASE.stem}:\n        threshold: 3", 3, "counts nothing and has no threshold"),
+        ("rules: [1]", 1, "is not"),
+        ("splunk: {index", 2, "not YAML"),
+    ],
+)
+def test_settings_that_make_no_sense(setting: str, line: int, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(f"{setting}\n")
+    result = keywatch("convert", "splunk", "--out", tmp_path / "out", "--settings", path)
+    assert result.exit_code == 2
+    assert f"{path}:{line}: " in result.output
+    assert says in result.output
+    assert len(result.output.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_change_what_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(
+        f"""
+splunk: {{index: aws_trail}}
+schedule: {{interval: 1h, ingest_delay: 30m}}
+rules:
+    {DENIED}: {{threshold: 8, timespan: 2h}}
+    aws_cloudtrail_bedrock_model_access_temporary_credentials: {{enabled: false}}
+"""
+    )
+    result = keywatch("convert", "splunk", "--out", tmp_path, "--settings", path)
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "savedsearches.conf").read_text()
+    assert "6 detections for splunk" in result.output
+    assert "[AWS Bedrock Model Access API Called with Temporary Credentials]" not in text
+    assert "where value_count >= 8" in text
+    assert "time_window=14401s" in text
+    assert text.count('search = index="aws_trail"') == 6
+    assert "cron_schedule = 0 */1 * * *" in text
+    assert "dispatch.earliest_time = -210m@m" in text  # 2 h + 1 h + 30 m
+
+
+@pytest.mark.parametrize("target", ["splunk", "elasticsearch", "duckdb"])
+@pytest.mark.parametrize(
+    ("detection", "line", "says"),
+    [
+        ("detection:\n  a:\n    eventNam: x\n  condition: a", 7, "field 'eventNam' is not known to pipeline"),
+        ("detection:\n  a:\n    - whoami\n  condition: a", 1, "a keyword without a field"),
+        ("detection:\n  a:\n    eventName|regex: x\n  condition: a", 1, "Unknown modifier"),
+        ("detection:\n  a:\n    eventName: x\n  condition: b", 8, "'b' not defined"),
+        ("detection:\n  a:\n    eventName: x\n  condition: a and", 1, ""),
+        ('detection:\n  a:\n    userAgent: "x\\n| delete"\n  condition: a', 7, "has a control character"),
+        ('detection:\n  a:\n    userAgent: "x\\0"\n  condition: a', 7, "has a control character"),
+        ("detection: 7", 1, ""),
+    ],
+)
+def test_rules_that_can_not_be_converted(target: str, detection: str, line: int, says: str, tmp_path: Path) -> None:
+    path = rule(tmp_path, detection)
+    result = keywatch("convert", target, "--rules", path, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert f"{path}:{line}: " in result.output
+    assert says in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_broken_rule_does_not_stop_the_others(tmp_path: Path) -> None:
+    rule(tmp_path, "detection:\n  a:\n    nosuch: x\n  condition: a", "a.yml")
+    rule(
+        tmp_path,
+        "detection:\n  a:\n    eventName: x\n  condition: a",
+        "b.yml",
+        title="Good",
+        id="6f3a6b1e-9f0a-4e1a-8d53-6f3a1f0a7c11",
+    )
+    (tmp_path / "c.yml").write_text("- 7\n")
+    (tmp_path / "d.yml").write_text("a: [\n")
+    (tmp_path / "e.yml").write_bytes(b"\xff\xfe")
+    result = keywatch("convert", "splunk", "--format", "spl", "--rules", tmp_path, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.spl"]
+    assert "4 problems" in result.output
+
+
+def test_a_correlation_whose_rule_is_missing(tmp_path: Path) -> None:
+    [correlation] = PACK.rglob(f"{DENIED}.yml")
+    result = keywatch("convert", "splunk", "--rules", correlation, "--out", tmp_path)
+    assert result.exit_code == 2
+    line = 1 + correlation.read_text().splitlines().index("        - aws_cloudtrail_denied_enumeration_long_term_key")
+    assert f"{correlation}:{line}: Rule 'aws_cloudtrail_denied_enumeration_long_term_key' not found" in result.output
+
+
+@pytest.mark.parametrize("kind", ["event_count", "value_sum"])
+def test_correlations_without_a_window(kind: str, tmp_path: Path) -> None:
+    text = next(PACK.rglob(f"{DENIED}.yml")).read_text().replace("value_count", kind)
+    path = tmp_path / "c.yml"
+    path.write_text(text)
+    result = keywatch("convert", "splunk", "--rules", path, "--rules", BASE, "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "only value_count does" in result.output
+
+
+def test_stock_method_is_there_and_warns(tmp_path: Path) -> None:
+    result = keywatch("convert", "splunk", "--format", "spl", "--method", "stats", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "| bin _time span=30m" in (tmp_path / f"{DENIED}.spl").read_text()
+    assert "warning: " in result.output
+    assert "fixed time buckets" in result.output
+
+
+def test_filter_is_in_every_query(tmp_path: Path) -> None:
+    example = PACK / "filters" / "known_automation.yaml"
+    for target, output_format, excluded in (
+        ("splunk", "spl", 'userIdentity.arn="arn:aws:iam::111122223333:user/inventory"'),
+        ("elasticsearch", "esql", 'CIDR_MATCH(TO_IP(source.address), "192.0.2.0/24")'),
+        ("duckdb", "sql", "\"sourceIPAddress\" ILIKE '192.0.2.%'"),
+    ):
+        out = tmp_path / target
+        result = keywatch("convert", target, "--format", output_format, "--filters", example, "--out", out)
+        assert result.exit_code == 0, result.output
+        assert all(excluded in path.read_text() for path in out.iterdir())
+
+
+def test_filter_that_fits_nothing_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "filter.yml"
+    path.write_text((PACK / "filters" / "known_automation.yaml").read_text().replace("rules: any", "rules: [nosuch]"))
+    result = keywatch("convert", "splunk", "--filters", path, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "filter 'Known Automation' fits no rule" in result.output
+
+
+def test_unknown_format_and_method() -> None:
+    assert "choose from: savedsearches, spl, app" in keywatch("convert", "splunk", "--format", "x").output
+    assert "choose from: sliding, stats" in keywatch("convert", "splunk", "--method", "x").output
+
+
+def test_targets_lists_the_default_first() -> None:
+    lines = keywatch("targets").output.splitlines()
+    assert lines[0].startswith("splunk")
+    assert lines[0].endswith("(default)")
+
+
+def test_default_folder_is_cleaned_of_what_is_no_longer_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert keywatch("convert", "duckdb").exit_code == 0
+    (tmp_path / "build/duckdb/old.sql").write_text("")
+    (tmp_path / "build/duckdb/notes.txt").write_text("")
+    assert keywatch("convert", "duckdb").exit_code == 0
+    names = {path.name for path in (tmp_path / "build/duckdb").iterdir()}
+    assert "old.sql" not in names
+    assert "notes.txt" in names
+
+
+def test_stock_sigma_cli_discovers_and_converts(tmp_path: Path) -> None:
+    sigma = Path(sys.executable).with_name("sigma")
+    for target, pipeline, says in (
+        ("keywatch_splunk", "cloudtrail_splunk", "streamstats time_window=3601s"),
+        ("keywatch_elasticsearch", "cloudtrail_elastic", "MV_EXPAND step"),
+        ("keywatch_duckdb", "cloudtrail_raw", "RANGE BETWEEN INTERVAL 1800 SECONDS PRECEDING"),
+    ):
+        command = [str(sigma), "convert", "-t", target, "-p", pipeline, str(PACK)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert says in done.stdout
+    conf = [str(sigma), "convert", "-t", "keywatch_splunk", "-p", "cloudtrail_splunk", "-f", "savedsearches", str(PACK)]
+    assert keywatch("convert", "splunk", "--out", tmp_path).exit_code == 0
+    done = subprocess.run(conf, capture_output=True, text=True, check=True)
+    ours = (tmp_path / "savedsearches.conf").read_text()
+    assert sorted(done.stdout.strip().split("\n\n")) == sorted(ours.strip().split("\n\n"))
+
+
+def test_nothing_but_our_packages_lies_in_the_namespaces() -> None:
+    root = Path(__file__).parents[1]
+    for folder in ("backend/sigma", "backend/sigma/backends", "pipelines/sigma", "pipelines/sigma/pipelines"):
+        assert [path.name for path in (root / folder).iterdir() if path.suffix == ".py"] == []
+    assert not list((root / "sigma").rglob("*.py"))

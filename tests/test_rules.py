@@ -1,0 +1,158 @@
+"""The rules keep SigmaHQ's conventions and say what is true of AWS today."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import resources
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+import botocore
+import oracle
+import pytest
+import sigma.backends.keywatch
+import yaml
+from click.testing import CliRunner
+from sigma.data import mitre_attack, mitre_d3fend
+from sigma.validators.sigmahq.data import data_filename, data_taxonomy, data_windows_eventid, data_windows_provider
+
+from keywatch.pack import PACK, guides, read_yaml
+
+RULES = oracle.load(PACK)
+PATHS = sorted(PACK.rglob("*.yml"))
+#: The questions that a triage guide must answer.
+QUESTIONS = [
+    "Who is it?",
+    "From where?",
+    "Which key?",
+    "When was the key made?",
+    "What else did this principal and this address do?",
+    "What succeeded and what failed?",
+    "Is it automation?",
+    "What to do if it is an attack",
+    "How to suppress a legitimate principal",
+]
+
+
+def test_folder_holds_yaml_only() -> None:
+    assert {path.suffix for path in PACK.rglob("*") if path.is_file()} == {".yml", ".yaml"}
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_file(path: Path) -> None:
+    [rule] = yaml.safe_load_all(path.read_text(encoding="utf-8"))
+    assert rule["name"] == path.stem
+    assert next(iter(rule)) == "title"
+    assert "\n---" not in path.read_text(encoding="utf-8")
+    assert rule["description"].startswith("Detects ")
+    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", rule["id"])
+    if "correlation" in rule:
+        assert path.parent == PACK / "rules-correlations/cloud/aws/cloudtrail"
+        assert path.name.startswith("correlation_aws_")
+        assert rule["correlation"]["condition"]["field"] == "awsRegion"
+        assert rule["correlation"]["condition"]["gte"] >= 2
+        assert rule["correlation"]["group-by"] == ["userIdentity.arn"]
+    else:
+        assert path.parent == PACK / "rules/cloud/aws/cloudtrail"
+        assert path.name.startswith("aws_cloudtrail_")
+        assert rule["logsource"] == {"product": "aws", "service": "cloudtrail"}
+
+
+def test_ids_are_unique() -> None:
+    ids = [rule["id"] for rule in RULES.values()]
+    assert len(ids) == len(set(ids)) == len(PATHS)
+
+
+def validators_data(folder: Path) -> None:
+    """Give the validators what they would download: ATT&CK's names, in the shape of MITRE's, and nothing on Windows."""
+    names = yaml.safe_load(resources.files(sigma.backends.keywatch).joinpath("attack.yml").read_text(encoding="utf-8"))
+
+    def reference(identifier: str) -> list[dict[str, str]]:
+        return [{"source_name": "mitre-attack", "external_id": identifier}]
+
+    objects: list[dict[str, Any]] = [
+        {"type": "x-mitre-tactic", "x_mitre_shortname": tag, "external_references": reference(tactic["id"])}
+        for tag, tactic in names["tactics"].items()
+    ]
+    objects += [
+        {
+            "type": "attack-pattern",
+            "name": technique["name"],
+            "external_references": reference(identifier),
+            "kill_chain_phases": [{"kill_chain_name": "mitre-attack", "phase_name": t} for t in technique["tactics"]],
+        }
+        for identifier, technique in names["techniques"].items()
+    ]
+    for module, content in (
+        (mitre_attack, {"objects": objects}),
+        (mitre_d3fend, {"@graph": []}),
+        (data_filename, {}),
+        (data_taxonomy, {"taxonomy": {"aws": {"logsource": {"product": "aws", "service": "cloudtrail"}}}}),
+        (data_windows_eventid, {}),
+        (data_windows_provider, {}),
+    ):
+        path = folder / f"{module.__name__}.json"
+        path.write_text(json.dumps(content))
+        module.set_cache_dir(str(folder / module.__name__))
+        module.set_url(str(path))
+
+
+def test_sigma_check_with_sigmahq_validators(tmp_path: Path) -> None:
+    from sigma.cli.check import check
+
+    validators_data(tmp_path)
+    config = tmp_path / "conf.yml"
+    # The validators that SigmaHQ leaves out of its own check (tests/sigma_cli_conf.yml).
+    left_out = [
+        "tlptag", "tlpv1_tag", "sigmahq_fieldname_cast", "sigmahq_filename_prefix", "sigmahq_logsource_unknown",
+        "sigmahq_ofselection_condition", "sigmahq_sysmon_missing_eventid",
+    ]  # fmt: skip
+    config.write_text(yaml.safe_dump({"validators": ["all", *(f"-{name}" for name in left_out)]}))
+    arguments = ["--fail-on-error", "--fail-on-issues", "--validation-config", str(config), str(PACK)]
+    result = CliRunner().invoke(check, arguments)
+    assert result.exit_code == 0, result.output
+    assert "Found 0 errors, 0 condition errors and 0 issues" in result.output
+
+
+def operations() -> set[str]:
+    """Return the operations of all Bedrock services in the installed botocore."""
+    data = Path(botocore.__file__).parent / "data"
+    found: set[str] = set()
+    for folder in data.glob("bedrock*"):
+        newest = max(folder.iterdir())
+        [path] = newest.glob("service-2.json*")
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            import gzip
+
+            content = gzip.decompress(content)
+        found |= set(json.loads(content)["operations"])
+    assert "InvokeModel" in found
+    return found
+
+
+def test_model_access_apis_are_what_botocore_says() -> None:
+    listed = read_yaml(PACK / "bedrock_model_access_apis.yaml")
+    public = {name for name, api in listed.items() if api["status"] == "public"}
+    assert public == set(listed) & operations(), "an API's status changed: correct the list, the rules, the guides"
+    for name in (
+        "aws_cloudtrail_bedrock_model_access_long_term_key",
+        "aws_cloudtrail_bedrock_model_access_temporary_credentials",
+    ):
+        detection = RULES[name]["detection"]
+        selection = detection.get("selection_api") or detection["selection"]
+        assert selection["eventName"] == sorted(listed)
+
+
+def test_every_alert_has_a_guide_that_answers_every_question() -> None:
+    bases = {base for rule in RULES.values() if "correlation" in rule for base in rule["correlation"]["rules"]}
+    shown = {base for rule in RULES.values() for base in rule.get("correlation", {}).get("rules", ())
+             if rule["correlation"].get("generate")}  # fmt: skip
+    assert set(guides()) == set(RULES) - bases | shown
+    for guide in guides().values():
+        assert [question for question in QUESTIONS if question not in guide.steps] == []
+        assert guide.threshold
+        named = {name for text in guide.steps.values() for _, name, _, _ in Formatter().parse(text) if name}
+        assert named <= set(guide.fields), "a guide can only show what is in the alert"
