@@ -1,4 +1,4 @@
-"""Who must be found, in plain Python: from the rule files, Sigma's matching and the definition of a sliding value_count.
+"""Who must be found, in plain Python: from the rule files, Sigma's matching, and what a sliding value_count means.
 
 It shares no code with the backends or with pySigma; it is slow and short on purpose.
 """
@@ -51,7 +51,7 @@ def matches(rule: Document, event: Event) -> bool:
 
 def crossings(
     correlation: Document, rules: dict[str, Document], events: list[Event], slack: int = 0
-) -> dict[str, list]:
+) -> dict[str, list[float]]:
     """Return, for each group, the times at which a window of W (+ slack) seconds that ends there crosses the threshold.
 
     An empty string is no value.

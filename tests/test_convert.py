@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from events import DENIED
 
+from events import DENIED
 from keywatch.cli import main
 from keywatch.pack import PACK
 

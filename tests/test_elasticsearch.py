@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from datetime import datetime
 from typing import Any
 
-import oracle
 import pytest
 from engines.elastic import Node
-from events import DENIED, MALLORY, MINUTE, REGIONS, START, Scenario, denied, scenarios
 
+import oracle
+from events import Scenario, scenarios
 from keywatch.convert import convert
 from keywatch.pack import PACK
 from keywatch.rules import load_pack

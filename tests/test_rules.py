@@ -10,7 +10,6 @@ from string import Formatter
 from typing import Any
 
 import botocore
-import oracle
 import pytest
 import sigma.backends.keywatch
 import yaml
@@ -18,6 +17,7 @@ from click.testing import CliRunner
 from sigma.data import mitre_attack, mitre_d3fend
 from sigma.validators.sigmahq.data import data_filename, data_taxonomy, data_windows_eventid, data_windows_provider
 
+import oracle
 from keywatch.pack import PACK, guides, read_yaml
 
 RULES = oracle.load(PACK)

@@ -62,7 +62,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="keywatch")
 def main() -> None:
-    """Find stolen AWS keys and abused Bedrock models: Sigma rules for your SIEM and for your CloudTrail files.
+    r"""Find stolen AWS keys and abused Bedrock models: Sigma rules for your SIEM and for your CloudTrail files.
 
     \b
     Examples:
@@ -87,7 +87,7 @@ def convert(
     filters: tuple[Path, ...],
     settings: Path | None,
 ) -> None:
-    """Write the detections that TARGET imports.
+    r"""Write the detections that TARGET imports.
 
     \b
     Examples:
@@ -137,7 +137,7 @@ def hunt(
     filters: tuple[Path, ...],
     settings: Path | None,
 ) -> None:
-    """Find the attacks in CloudTrail files: PATHS are files and folders, .json and .json.gz, as AWS delivers them.
+    r"""Find the attacks in CloudTrail files: PATHS are files and folders, .json and .json.gz, as AWS delivers them.
 
     Exit status: 0 when all was read, with or without alerts; 1 with --exit-code and alerts; 2 when something could not
     be read.

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sigma.backends.keywatch._sliding import Rule
 from sigma.exceptions import SigmaError
 from sigma.rule import SigmaRule
 
 from keywatch.errors import UserError
-from keywatch.rules import Pack, Rule, problem_of
+from keywatch.rules import Pack, problem_of
 from keywatch.targets import Target
 
 

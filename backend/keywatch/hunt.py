@@ -12,12 +12,13 @@ from typing import Any
 import duckdb
 import orjson
 import pyarrow as pa
+from sigma.backends.keywatch._sliding import Rule, counted_field
 from sigma.correlations import SigmaCorrelationRule
 
 from keywatch.convert import Conversion, convert
 from keywatch.errors import UserError
 from keywatch.records import Coverage, find_files, read_records
-from keywatch.rules import Pack, Rule, fields_used
+from keywatch.rules import Pack, fields_used
 from keywatch.targets import TARGETS
 
 _BATCH = 50_000
@@ -115,7 +116,7 @@ def _alerts(connection: duckdb.DuckDBPyConnection, conversion: Conversion, name:
 
 def _alert(rule: Rule, row: dict[str, Any]) -> Alert:
     if isinstance(rule, SigmaCorrelationRule):
-        group_by, counted = rule.group_by or [], str(rule.condition.fieldref)  # type: ignore[union-attr]
+        group_by, counted = rule.group_by or [], counted_field(rule)
         count, events = row["value_count"], row["event_count"]
         values, seen = row[counted], (row["first_seen"], row["last_seen"])
     else:

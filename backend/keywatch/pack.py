@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -37,6 +38,6 @@ def guides() -> dict[str, Guide]:
     }
 
 
-def read_yaml(path: Path) -> dict:
+def read_yaml(path: Path) -> Any:
     """Read a YAML file of the pack. For a user's file, see `settings` and `rules`, which say what is wrong in it."""
     return yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)

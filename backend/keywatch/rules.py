@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from sigma.backends.keywatch._sliding import Rule, in_order
+from sigma.backends.keywatch._sliding import Rule, counted_field, in_order
 from sigma.collection import SigmaCollection
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaError, SigmaRuleLocation, SigmaRuleNotFoundError
@@ -186,7 +186,7 @@ def fields_used(rules: list[Rule]) -> list[str]:
                 names.update(dict.fromkeys(_item_fields(detection)))
         else:
             names.update(dict.fromkeys(rule.group_by or ()))
-            names.update(dict.fromkeys([str(rule.condition.fieldref)]))
+            names[counted_field(rule)] = None
         names.update(dict.fromkeys(rule.fields))
     return list(names)
 

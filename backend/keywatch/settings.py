@@ -78,18 +78,18 @@ def _schema() -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "properties": sections}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Any:
     from jsonschema import Draft202012Validator
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError
 
     try:
         settings = YAML().load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"can't be read: {error}", path) from error
-    except MarkedYAMLError as error:
-        mark = error.problem_mark
-        raise UserError(f"not YAML: {error.problem}", path, mark.line + 1 if mark else None) from error
+    except (OSError, UnicodeDecodeError) as failure:
+        raise UserError(f"can't be read: {failure}", path) from failure
+    except MarkedYAMLError as failure:
+        mark = failure.problem_mark
+        raise UserError(f"not YAML: {failure.problem}", path, mark.line + 1 if mark else None) from failure
     for error in sorted(Draft202012Validator(_schema()).iter_errors(settings), key=lambda e: list(map(str, e.path))):
         where = [str(key) for key in error.path]
         if error.validator == "additionalProperties":
@@ -107,11 +107,12 @@ def _error(path: Path | None, keys: list[str], message: str, settings: Any = Non
     """Name the line of a setting."""
     if path is None:
         return UserError(message)
-    settings = settings if settings is not None else _read(path)
+    node: Any = settings if settings is not None else _read(path)  # ruamel's mappings know their lines
     line = 0
     for key in keys:
-        if not isinstance(settings, dict) or key not in settings:
+        try:
+            line = node.lc.key(key)[0]
+        except (AttributeError, KeyError):
             break
-        line = settings.lc.key(key)[0]  # type: ignore[attr-defined]  (ruamel's mappings know their lines)
-        settings = settings[key]
+        node = node[key]
     return UserError(message, path, line + 1)

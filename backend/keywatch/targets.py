@@ -25,7 +25,8 @@ class Target:
     @property
     def pipeline(self) -> Callable[..., ProcessingPipeline]:
         """The function that builds the pipeline; its parameters are the target's settings."""
-        return resolve_name(f"sigma.pipelines.keywatch.{self.pipeline_name}")
+        build: Callable[..., ProcessingPipeline] = resolve_name(f"sigma.pipelines.keywatch.{self.pipeline_name}")
+        return build
 
     @property
     def formats(self) -> dict[str, type[ArtefactBackend]]:

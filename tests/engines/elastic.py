@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +29,8 @@ NEEDED = ("java", "javac", "mvn")
 #: Fields that are no keywords. constant_keyword and match_only_text, which this node lacks, are used by none of ours.
 _TYPES = {"@timestamp": "date", "aws.cloudtrail.read_only": "boolean", "source.ip": "ip"}
 _FLATTENED = ("request_parameters", "additional_eventdata")
+_ISSUER = "userIdentity.sessionContext.sessionIssuer"
+_STORED_ISSUER = "aws.cloudtrail.user_identity.session_context.session_issuer"
 _RENAMED = {
     "eventVersion": "aws.cloudtrail.event_version",
     "userIdentity.type": "aws.cloudtrail.user_identity.type",
@@ -38,9 +40,9 @@ _RENAMED = {
     "userIdentity.accountId": "cloud.account.id",
     "userIdentity.accessKeyId": "aws.cloudtrail.user_identity.access_key_id",
     "userIdentity.invokedBy": "aws.cloudtrail.user_identity.invoked_by",
-    "userIdentity.sessionContext.sessionIssuer.type": "aws.cloudtrail.user_identity.session_context.session_issuer.type",
-    "userIdentity.sessionContext.sessionIssuer.arn": "aws.cloudtrail.user_identity.session_context.session_issuer.arn",
-    "userIdentity.sessionContext.sessionIssuer.userName": "user.name",
+    f"{_ISSUER}.type": f"{_STORED_ISSUER}.type",
+    f"{_ISSUER}.arn": f"{_STORED_ISSUER}.arn",
+    f"{_ISSUER}.userName": "user.name",
     "eventSource": "event.provider",
     "eventName": "event.action",
     "eventCategory": "aws.cloudtrail.event_category",
@@ -133,10 +135,8 @@ def as_stored(record: dict[str, Any]) -> dict[str, Any]:
         if raw in clean:
             document[f"aws.cloudtrail.{name}"] = _java(clean[raw])
             document[f"aws.cloudtrail.flattened.{name}"] = clean[raw]
-    try:
+    with suppress(ValueError):
         document["source.ip"] = str(ipaddress.ip_address(document.get("source.address", "")))
-    except ValueError:
-        pass
     return document
 
 
@@ -179,18 +179,17 @@ def _build() -> Path:
     folder = CACHE / f"elasticsearch-{version}"
     classes = folder / "classes"
     if not classes.exists():
-        quiet = {"check": True, "capture_output": True, "text": True}
         where = [f"-DoutputDirectory={folder / 'lib'}", "-DincludeScope=runtime"]
-        _run(["mvn", "-q", "-B", "-f", str(SOURCE / "pom.xml"), "dependency:copy-dependencies", *where], quiet)
+        _run(["mvn", "-q", "-B", "-f", str(SOURCE / "pom.xml"), "dependency:copy-dependencies", *where])
         partial = folder / "classes.partial"
-        _run(["javac", "-nowarn", "-d", str(partial), "-cp", f"{folder / 'lib'}/*", str(sources[-1])], quiet)
+        _run(["javac", "-nowarn", "-d", str(partial), "-cp", f"{folder / 'lib'}/*", str(sources[-1])])
         partial.rename(classes)
     return classes
 
 
-def _run(command: list[str], options: dict[str, Any]) -> None:
+def _run(command: list[str]) -> None:
     try:
-        subprocess.run(command, **options)
+        subprocess.run(command, check=True, capture_output=True, text=True)
     except subprocess.CalledProcessError as error:
         raise AssertionError(f"{' '.join(command[:3])} …: {error.stdout[-2000:]}{error.stderr[-2000:]}") from error
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from string import Formatter
 
-from sigma.backends.keywatch._sliding import least
-from sigma.correlations import SigmaCorrelationCondition, SigmaCorrelationRule
+from sigma.backends.keywatch._sliding import counted_field, least
+from sigma.correlations import SigmaCorrelationRule
 from sigma.pipelines.keywatch._cloudtrail import GUIDE
 from sigma.rule import SigmaRule
 
@@ -26,10 +26,11 @@ def guide_steps(rule: SigmaRule | SigmaCorrelationRule, field: Callable[[str], s
 
 
 def _threshold(rule: SigmaRule | SigmaCorrelationRule) -> str:
-    if not isinstance(rule, SigmaCorrelationRule) or not isinstance(rule.condition, SigmaCorrelationCondition):
+    if not isinstance(rule, SigmaCorrelationRule):
         return ""
-    condition = rule.condition
-    return f"Set here: {least(condition)} or more distinct {condition.fieldref} within {rule.timespan.spec}. Why the default: "
+    return (
+        f"Set here: {least(rule)} or more distinct {counted_field(rule)} within {rule.timespan.spec}. Why the default: "
+    )
 
 
 def _fill(text: str, field: Callable[[str], str]) -> str:

@@ -42,15 +42,15 @@ class SlidingWindowBackend(TextQueryBackend):
 
         field: the counted field; groupby: the group's fields; fields: the evidence; window: seconds; count: threshold.
         """
-        condition = cast(SigmaCorrelationCondition, rule.condition)
+        field = counted_field(rule)
         return {
-            "field": self.convert_correlation_fieldref(condition.fieldref),
+            "field": self.escape_and_quote_field(field),
             "groupby": self.convert_correlation_aggregation_groupby_from_template(rule.group_by, "sliding"),
             "fields": self.convert_correlation_aggregation_fields_from_template(
-                rule.fields, rule.referenced_rules, [*(rule.group_by or ()), str(condition.fieldref)], "sliding"
+                rule.fields, rule.referenced_rules, [*(rule.group_by or ()), field], "sliding"
             ),
             "window": str(rule.timespan.seconds),
-            "count": str(least(condition)),
+            "count": str(least(rule)),
         }
 
     def convert_correlation_aggregation_from_template(
@@ -116,8 +116,14 @@ def _depth(rule: Rule) -> int:
     return 1 + max((_depth(reference.rule) for reference in rule.referenced_rules), default=0)
 
 
-def least(condition: SigmaCorrelationCondition) -> int:
+def counted_field(rule: SigmaCorrelationRule) -> str:
+    """Return the field whose distinct values a value_count counts."""
+    return str(cast(SigmaCorrelationCondition, rule.condition).fieldref)
+
+
+def least(rule: SigmaCorrelationRule) -> int:
     """Return the least number of distinct values that is an alert."""
+    condition = cast(SigmaCorrelationCondition, rule.condition)
     return condition.count + (condition.op is SigmaCorrelationConditionOperator.GT)
 
 

@@ -13,13 +13,13 @@ import json
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from sigma.backends.elasticsearch.elasticsearch_esql import ESQLBackend
 from sigma.backends.elasticsearch.elasticsearch_lucene import LuceneBackend
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._guide import guide_steps
-from sigma.backends.keywatch._sliding import SlidingWindowBackend
+from sigma.backends.keywatch._sliding import SlidingWindowBackend, counted_field
 from sigma.conditions import ConditionFieldEqualsValueExpression, ConditionNOT
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
@@ -139,8 +139,7 @@ class KeywatchESQLBackend(ArtefactBackend, SlidingWindowBackend, ESQLBackend):
         """Add the slices, the condition that all fields have a value, and the evidence that is carried once a group."""
         window = rule.timespan.seconds
         slice_seconds = grain(window)
-        condition: Any = rule.condition
-        names = [self.escape_and_quote_field(name) for name in (*(rule.group_by or ()), condition.fieldref)]
+        names = [self.escape_and_quote_field(name) for name in (*(rule.group_by or ()), counted_field(rule))]
         evidence = [self.escape_and_quote_field(name) for name in evidence_fields(rule)]
         return super().sliding_variables(rule) | {
             "slice": str(slice_seconds * 1000),
@@ -164,9 +163,8 @@ class KeywatchESQLBackend(ArtefactBackend, SlidingWindowBackend, ESQLBackend):
     ) -> Any:
         """Compare with a text; a boolean field, with what the text says."""
         if _type(cond.field) == "boolean":
-            return (
-                f"TO_STRING({self.escape_and_quote_field(cond.field)}) LIKE {self.convert_value_str(cond.value, state)}"
-            )
+            field, value = self.escape_and_quote_field(cond.field), cast(SigmaString, cond.value)
+            return f"TO_STRING({field}) LIKE {self.convert_value_str(value, state)}"
         return super().convert_condition_field_eq_val_str(cond, state)
 
     def convert_condition_field_eq_val_bool(
@@ -189,8 +187,8 @@ class KeywatchESQLBackend(ArtefactBackend, SlidingWindowBackend, ESQLBackend):
         :raises SigmaFeatureNotSupportedByBackendError: always.
         """
         raise SigmaFeatureNotSupportedByBackendError(
-            f"regular expression of field '{cond.field}': Elasticsearch's are anchored and of another dialect, and would "
-            "match something else; use contains, startswith, endswith or wildcards"
+            f"regular expression of field '{cond.field}': Elasticsearch's are anchored and of another dialect, and "
+            "would match something else; use contains, startswith, endswith or wildcards"
         )
 
     def convert_condition_field_eq_val_str_case_sensitive(self, cond: Any, state: ConversionState) -> str:
@@ -277,7 +275,7 @@ class KeywatchLuceneBackend(ArtefactBackend, LuceneBackend):
     files: ClassVar[dict[str, tuple[str, ...]]] = {"lucene": ("{rule}.lucene",)}
     import_steps: ClassVar[dict[str, str]] = {"lucene": "paste a file into Kibana's search bar, language Lucene"}
     #: source.address is a keyword, so a network is spelt out as patterns.
-    cidr_expression = None  # type: ignore[assignment]
+    cidr_expression = None
 
     def convert_correlation_rule(self, rule: SigmaCorrelationRule, *_: Any, **__: Any) -> list[Any]:
         """Refuse a correlation.
@@ -310,8 +308,7 @@ def grain(window: int) -> int:
 
 def evidence_fields(rule: SigmaCorrelationRule) -> list[str]:
     """Return the evidence of a correlation: its own fields and those of its rules, without the group and the count."""
-    condition: Any = rule.condition
-    known = [*(rule.group_by or ()), condition.fieldref]
+    known = [*(rule.group_by or ()), counted_field(rule)]
     names = [name for reference in rule.referenced_rules for name in reference.rule.fields] + rule.fields
     return [name for name in dict.fromkeys(names) if name not in known]
 
@@ -327,7 +324,7 @@ def threat(rule: Rule) -> list[dict[str, Any]]:
         techniques = {tag.upper(): _attack()["techniques"][tag.upper()] for tag in tags if re.match(r"t\d", tag)}
     except KeyError as error:
         raise SigmaFeatureNotSupportedByBackendError(
-            f"rule '{rule.title}': tag '{error.args[0]}' is not in backend/sigma/backends/keywatch/attack.yml; add it there",
+            f"rule '{rule.title}': tag '{error.args[0]}' is not in attack.yml beside this backend; add it there",
             source=rule.source,
         ) from error
     return [
@@ -355,7 +352,8 @@ def _technique(name: str, title: str) -> dict[str, Any]:
 
 @cache
 def _attack() -> dict[str, dict[str, Any]]:
-    return read_yaml(Path(__file__).with_name("attack.yml"))
+    names: dict[str, dict[str, Any]] = read_yaml(Path(__file__).with_name("attack.yml"))
+    return names
 
 
 def _note(rule: Rule) -> str:
@@ -389,8 +387,7 @@ def _required(rule: Rule) -> list[str]:
     """Return the fields that a rule can't do without: what it groups by and counts, what it gives as evidence."""
     names = ["@timestamp", *rule.fields]
     if isinstance(rule, SigmaCorrelationRule):
-        condition: Any = rule.condition
-        names += [*(rule.group_by or ()), condition.fieldref]
+        names += [*(rule.group_by or ()), counted_field(rule)]
     return sorted(set(names))
 
 

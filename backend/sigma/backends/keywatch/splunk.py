@@ -3,14 +3,14 @@ r"""Splunk: exact sliding windows in SPL, saved searches with Enterprise Securit
 The window, in SPL. Three things about `streamstats time_window` shape the query:
 
 - It keeps at most `max_stream_window` rows (limits.conf, 10,000) of a window. So the events are reduced first: of each
-  principal, Region and slice of a hundredth of the window, the first and the last. Whatever lies between them changes
-  no count: a window that holds one of those events but neither the first nor the last of its slice lies inside the
-  slice, and then the whole slice, with the same Regions in it, fits into a window. That is at most 202 rows a Region
-  and window, so 49 Regions fit, and a threshold up to 49 is exact.
+  principal, Region and slice of a hundredth of the window, to the first and the last. What lies between changes no
+  count: a window that holds one of those events but neither the first nor the last of its slice lies inside the slice,
+  and then the whole slice, with the same Regions in it, fits into a window. That is at most 202 rows a Region and
+  window, so 49 Regions fit, and a threshold up to 49 is exact.
 - Splunk does not say whether an event exactly W seconds back is inside. CloudTrail's times are whole seconds; on a time
   axis stretched by two, a window of 2W + 1 holds what is 2W back, and not what is 2W + 2 back, whichever it is.
-- `stats` after `where` would see only the rows over the threshold, so first the evidence is gathered, then the threshold
-  applied: an alert row speaks of all matching events of the principal in the look-back.
+- `stats` after `where` would see only the rows over the threshold, so the evidence is gathered first, and the threshold
+  applied last: an alert row speaks of all matching events of the principal in the look-back.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import json
 import re
 import tarfile
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._guide import guide_steps
-from sigma.backends.keywatch._sliding import SlidingWindowBackend, least
+from sigma.backends.keywatch._sliding import SlidingWindowBackend, counted_field, least
 from sigma.backends.splunk import SplunkBackend
 from sigma.conversion.deferred import DeferredQueryExpression
 from sigma.conversion.state import ConversionState
@@ -65,7 +65,7 @@ class KeywatchSplunkBackend(ArtefactBackend, SlidingWindowBackend, SplunkBackend
     import_steps: ClassVar[dict[str, str]] = {
         "savedsearches": "append it to local/savedsearches.conf of an app of yours and reload (README: Splunk)",
         "spl": "paste a file into the search bar, time range at least the window (README: Splunk)",
-        "app": f"Apps > Manage Apps > Install app from file: {_APP}.tar.gz; then set the macro {_MACRO} (README: Splunk)",
+        "app": f"Apps > Manage Apps > Install app from file: {_APP}.tar.gz; set the macro {_MACRO} (README: Splunk)",
     }
     output_format_processing_pipeline: ClassVar[dict[str, ProcessingPipeline]] = {
         **{name: ProcessingPipeline() for name in formats},
@@ -111,12 +111,12 @@ class KeywatchSplunkBackend(ArtefactBackend, SlidingWindowBackend, SplunkBackend
 
         :raises SigmaFeatureNotSupportedByBackendError: for a threshold that `max_stream_window` does not let through.
         """
-        if least(rule.condition) > _MOST_VALUES:  # type: ignore[arg-type]
+        if least(rule) > _MOST_VALUES:
             raise SigmaFeatureNotSupportedByBackendError(
                 f"rule '{rule.title}': Splunk's streamstats can count up to {_MOST_VALUES} distinct values in a window",
                 source=rule.source,
             )
-        names = [*(rule.group_by or ()), rule.condition.fieldref]  # type: ignore[union-attr]
+        names = [*(rule.group_by or ()), counted_field(rule)]
         return super().sliding_variables(rule) | {
             "slice": str(-(-rule.timespan.seconds // _SLICES)),
             "stretched": str(2 * rule.timespan.seconds + 1),

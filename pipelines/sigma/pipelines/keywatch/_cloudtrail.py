@@ -14,7 +14,6 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-import yaml
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaTransformationError, SigmaValueError
 from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
@@ -22,7 +21,7 @@ from sigma.processing.transformations import FieldMappingTransformation, SetStat
 from sigma.processing.transformations.base import DetectionItemTransformation, PreprocessingTransformation
 from sigma.rule import SigmaDetectionItem, SigmaLogSource, SigmaRule
 
-from keywatch.pack import guides
+from keywatch.pack import guides, read_yaml
 
 _CLOUDTRAIL = SigmaLogSource(product="aws", service="cloudtrail")
 
@@ -30,13 +29,13 @@ _CLOUDTRAIL = SigmaLogSource(product="aws", service="cloudtrail")
 GUIDE = "keywatch_guide"
 
 
-def field_table(module: str) -> dict[str, Any]:
+def field_table(module: str) -> Any:
     """Read the field table that lies beside a pipeline's module, under the same name.
 
     :param module: the module's `__file__`.
     :return: CloudTrail's field name → what the schema makes of it.
     """
-    return yaml.load(Path(module).with_suffix(".yml").read_text(encoding="utf-8"), yaml.CSafeLoader)
+    return read_yaml(Path(module).with_suffix(".yml"))
 
 
 @dataclass
@@ -59,7 +58,7 @@ class AttachGuide(PreprocessingTransformation):
 class OwnDetections(PreprocessingTransformation):
     """Give each rule detections of its own.
 
-    pySigma 1.5 puts the same objects of a Sigma filter into every rule, so that what is mapped for one is mapped for all.
+    pySigma 1.5 puts the same objects of a Sigma filter into every rule: what is mapped for one is mapped for all.
     """
 
     def apply(self, rule: SigmaRule | SigmaCorrelationRule) -> None:
@@ -123,7 +122,7 @@ class StrictFieldMapping(FieldMappingTransformation):
 
 @dataclass
 class RefuseControlCharacters(DetectionItemTransformation):
-    """Refuse values with control characters: no CloudTrail field holds one, and engines differ in what they make of it."""
+    """Refuse values with control characters: CloudTrail has none, and engines differ in what they make of one."""
 
     def apply_detection_item(self, detection_item: SigmaDetectionItem) -> None:
         """Look at the values of a field.
@@ -143,7 +142,7 @@ class RefuseControlCharacters(DetectionItemTransformation):
 def cloudtrail_pipeline(
     name: str,
     backends: Iterable[str],
-    mapping: dict[str, str],
+    mapping: dict[str | None, str | list[str]],
     transformations: Iterable[PreprocessingTransformation] = (),
     state: dict[str, str] | None = None,
 ) -> ProcessingPipeline:
@@ -160,7 +159,7 @@ def cloudtrail_pipeline(
         AttachGuide(),
         RefuseControlCharacters(),
         *transformations,
-        StrictFieldMapping(dict(mapping), pipeline=name),
+        StrictFieldMapping(mapping, pipeline=name),
         *(SetStateTransformation(key, value) for key, value in (state or {}).items()),
     ]
     return ProcessingPipeline(

@@ -29,8 +29,8 @@ class MatchInJavaText(ValueTransformation):
             val = SigmaString(str(val).lower())
         if not isinstance(val, SigmaString):
             raise SigmaTransformationError(
-                f"field '{field}' lies in a text in Elastic's integration and can be compared with texts, numbers, true "
-                f"and false only"
+                f"field '{field}' lies in a text in Elastic's integration; compare it with texts, numbers, true "
+                "and false only"
             )
         return [
             SpecialChars.WILDCARD_MULTI + (before + key + "=" + val + after) + SpecialChars.WILDCARD_MULTI
