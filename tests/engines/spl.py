@@ -1,0 +1,334 @@
+"""Executes the SPL that the Splunk backend generates, by Splunk's documented semantics; docs/splunk.md quotes them.
+
+No Splunk can be had here, and no registry holds an engine that runs `streamstats`. This one knows the commands and
+functions that the generator uses and nothing else: any other one is an error, so it is also the test that the generator
+keeps to them. What Splunk's documentation leaves open, whether a window's far end is inside, is a parameter.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from ipaddress import ip_address, ip_network
+from itertools import groupby
+from typing import Any
+
+Row = dict[str, Any]
+_TOKEN = re.compile(
+    r"""\s*(?:(?P<string>"(?:[^"\\]|\\.)*")|(?P<field>'[^']*')|(?P<number>\d+(?:\.\d+)?(?![\w.]))"""
+    r"""|(?P<word>[A-Za-z_][\w.]*)|(?P<sign>==|!=|>=|<=|[=<>(),+\-*/]))"""
+)
+
+
+def run(search: str, events: Iterable[Row], *, far_end_inside: bool = True, max_stream_window: int = 10_000) -> list[Row]:
+    """Run a search over events that are flat rows with `_time`."""
+    first, *commands = _split(search, "|")
+    rows = [row for row in events if _Search(first).matches(row)]
+    for command in commands:
+        name, _, rest = command.strip().partition(" ")
+        if name == "streamstats":
+            rows = _streamstats(rest, rows, far_end_inside, max_stream_window)
+        else:
+            rows = list(_COMMANDS[name](rest, rows))
+    return rows
+
+
+def flat(record: dict[str, Any], prefix: str = "") -> Row:
+    """Return a CloudTrail record as JSON extraction makes it: dotted names, texts, no nulls."""
+    row: Row = {}
+    for key, value in record.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            row |= flat(value, f"{name}.")
+        elif value is not None:
+            row[name] = {True: "true", False: "false"}.get(value, value) if isinstance(value, bool) else str(value)
+    if not prefix:
+        row["_time"] = datetime.fromisoformat(record["eventTime"]).timestamp()
+    return row
+
+
+def _split(text: str, sign: str) -> list[str]:
+    """Split at a sign outside quotes."""
+    parts, quoted, escaped = [""], "", False
+    for char in text:
+        if char == sign and not quoted:
+            parts.append("")
+            continue
+        if not escaped and char in "\"'" and quoted in ("", char):
+            quoted = "" if quoted else char
+        escaped = char == "\\" and not escaped
+        parts[-1] += char
+    assert not quoted, "an unterminated quote"
+    return [part.strip() for part in parts]
+
+
+def _tokens(text: str) -> list[tuple[str, str]]:
+    found, position = [], 0
+    text = text.strip()
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        assert match, f"not SPL that the generator uses: {text[position:position + 40]}"
+        assert match.lastgroup
+        found.append((match.lastgroup, match[match.lastgroup]))
+        position = match.end()
+    return found
+
+
+def _unquote(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text[1:-1])
+
+
+class _Search:
+    """The search command: NOT binds closest, then OR, then AND, which need not be written. Case does not matter."""
+
+    def __init__(self, text: str) -> None:
+        self.tokens = deque(_search_tokens(text))
+        self.matches: Callable[[Row], bool] = self._and()
+        assert not self.tokens, self.tokens
+
+    def _and(self) -> Callable[[Row], bool]:
+        terms = [self._or()]
+        while self.tokens and self.tokens[0] != ")":
+            terms.append(self._or())
+        return lambda row: all(term(row) for term in terms)
+
+    def _or(self) -> Callable[[Row], bool]:
+        terms = [self._not()]
+        while self.tokens and self.tokens[0] == "OR":
+            self.tokens.popleft()
+            terms.append(self._not())
+        return lambda row: any(term(row) for term in terms)
+
+    def _not(self) -> Callable[[Row], bool]:
+        token = self.tokens.popleft()
+        if token == "NOT":
+            term = self._not()
+            return lambda row: not term(row)
+        if token == "(":
+            group = self._and()
+            assert self.tokens.popleft() == ")"
+            return group
+        if token in ("index", "sourcetype"):
+            self.tokens.popleft(), self.tokens.popleft()
+            return lambda _: True
+        sign = self.tokens.popleft()
+        if sign == "IN":
+            assert self.tokens.popleft() == "("
+            patterns = []
+            while (value := self.tokens.popleft()) != ")":
+                patterns += [_matcher(value)] if value != "," else []
+            return lambda row: token in row and any(match(row[token]) for match in patterns)
+        assert sign == "=", sign
+        match = _matcher(self.tokens.popleft())
+        return lambda row: token in row and match(row[token])
+
+
+def _search_tokens(text: str) -> list[str]:
+    pattern = re.compile(r'\s*("(?:[^"\\]|\\.)*"|[=(),]|[^\s="(),]+)')
+    found, position = [], 0
+    while position < len(text.strip()):
+        match = pattern.match(text, position)
+        assert match, text[position:]
+        found.append(match[1])
+        position = match.end()
+    return found
+
+
+def _matcher(token: str) -> Callable[[str], bool]:
+    """Return what a value of the search command matches: * is any text; a network, the addresses in it."""
+    parts = re.findall(r"\\.|[\s\S]", token[1:-1] if token.startswith('"') else token)
+    assert "\\*" not in parts, "the search command has no literal *"
+    text = "".join(part[-1] for part in parts)
+    if re.fullmatch(r"[0-9a-fA-F.:]+/\d+", text):
+        return lambda value: _in_network(value, text)
+    regex = "".join(".*" if part == "*" else re.escape(part[-1]) for part in parts)
+    return lambda value: re.fullmatch(regex, value, re.IGNORECASE | re.DOTALL) is not None
+
+
+def _in_network(value: str, network: str) -> bool:
+    try:
+        return ip_address(value) in ip_network(network)
+    except ValueError:
+        return False
+
+
+class _Eval:
+    """An expression of eval or where: a comparison with null is null, which is not true."""
+
+    _BINARY = (
+        {"AND": None},
+        {"==": operator.eq, "!=": operator.ne, ">=": operator.ge, "<=": operator.le, "<": operator.lt, ">": operator.gt},
+        {"+": operator.add, "-": operator.sub},
+        {"*": operator.mul, "/": operator.truediv},
+    )
+
+    def __init__(self, text: str) -> None:
+        self.tokens = deque(_tokens(text))
+        self.value: Callable[[Row], Any] = self._binary(0)
+        assert not self.tokens, self.tokens
+
+    def _binary(self, level: int) -> Callable[[Row], Any]:
+        if level == len(self._BINARY):
+            return self._term()
+        left = self._binary(level + 1)
+        while self.tokens and self.tokens[0][1] in self._BINARY[level]:
+            sign = self.tokens.popleft()[1]
+            left = self._apply(sign, self._BINARY[level][sign], left, self._binary(level + 1))
+        return left
+
+    @staticmethod
+    def _apply(
+        sign: str, function: Callable[[Any, Any], Any] | None, left: Callable[[Row], Any], right: Callable[[Row], Any]
+    ) -> Callable[[Row], Any]:
+        def value(row: Row) -> Any:
+            if function is None:
+                return bool(left(row)) and bool(right(row))
+            a, b = left(row), right(row)
+            return None if a is None or b is None else function(a, b)
+
+        assert sign in _Eval._BINARY[0] or function
+        return value
+
+    def _term(self) -> Callable[[Row], Any]:
+        kind, text = self.tokens.popleft()
+        if kind == "string":
+            return lambda _: _unquote(text)
+        if kind == "number":
+            return lambda _: float(text) if "." in text else int(text)
+        if kind == "field":
+            return lambda row: row.get(text[1:-1])
+        if self.tokens and self.tokens[0][1] == "(":
+            return self._call(text)
+        return lambda row: row.get(text)
+
+    def _call(self, name: str) -> Callable[[Row], Any]:
+        self.tokens.popleft()
+        arguments = [self._binary(0)]
+        while self.tokens.popleft()[1] == ",":
+            arguments.append(self._binary(0))
+        function = _FUNCTIONS[name]
+        return lambda row: function(*(argument(row) for argument in arguments))
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "floor": math.floor,
+    "tonumber": float,
+    "if": lambda condition, then, otherwise: then if condition else otherwise,
+    "mvappend": lambda *values: [str(value) for value in values],  # a multivalue field holds texts
+    "mvdedup": lambda values: list(dict.fromkeys(values)),
+}
+
+
+def _where(text: str, rows: list[Row]) -> Iterator[Row]:
+    condition = _Eval(text).value
+    return (row for row in rows if condition(row))
+
+
+def _eval(text: str, rows: list[Row]) -> Iterator[Row]:
+    assignments = [part.partition("=") for part in _assignments(text)]
+    parsed = [(name.strip(), _Eval(value).value) for name, _, value in assignments]
+    for row in rows:
+        new = dict(row)
+        for name, value in parsed:
+            new[name] = value(new)
+        yield new
+
+
+def _assignments(text: str) -> list[str]:
+    """Split `a=f(x, y), b=2` at the commas outside brackets."""
+    parts, depth = [""], 0
+    for char in text:
+        depth += (char == "(") - (char == ")")
+        if char == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return parts
+
+
+def _aggregates(text: str) -> tuple[list[tuple[str, str, str]], list[str]]:
+    head, _, by = text.partition(" BY ")
+    found = re.findall(r"(\w+)(?:\(([\w.]+)\))? AS ([\w.]+)", head)
+    assert " ".join(f"{f}({a}) AS {n}" if a else f"{f} AS {n}" for f, a, n in found) == head.strip(), head
+    return found, by.split()
+
+
+def _aggregate(function: str, values: list[Any]) -> Any:
+    texts = [item for value in values for item in (value if isinstance(value, list) else [value])]
+    if function == "values":
+        return sorted(set(texts)) or None
+    return {"min": min, "max": max, "sum": sum, "dc": lambda seen: len(set(seen))}[function](texts)
+
+
+def _stats(text: str, rows: list[Row]) -> Iterator[Row]:
+    aggregates, by = _aggregates(text)
+    # A row in which a field of the BY clause is null is left out.
+    kept = [row for row in rows if all(row.get(name) is not None for name in by)]
+    for key, group in groupby(sorted(kept, key=lambda row: [str(row[n]) for n in by]), lambda row: [row[n] for n in by]):
+        members = list(group)
+        new = dict(zip(by, key, strict=True))
+        for function, name, alias in aggregates:
+            values = [row[name] for row in members if row.get(name) is not None] if name else []
+            result = len(members) if function == "count" else _aggregate(function, values) if values else None
+            if result is not None:
+                new[alias] = result
+        yield new
+
+
+def _streamstats(text: str, rows: list[Row], far_end_inside: bool, max_stream_window: int) -> list[Row]:
+    window, _, rest = text.partition(" ")
+    match = re.fullmatch(r"time_window=(\d+)s", window)
+    assert match
+    span = int(match[1])
+    [(function, name, alias)], by = _aggregates(rest)
+    times = [row["_time"] for row in rows]
+    assert times == sorted(times), "time_window needs rows in order of time"
+    windows: dict[tuple[Any, ...], deque[Row]] = {}
+    done = []
+    for row in rows:
+        kept = windows.setdefault(tuple(row[field] for field in by), deque(maxlen=max_stream_window))
+        kept.append(row)
+        while (age := row["_time"] - kept[0]["_time"]) > span or (age == span and not far_end_inside):
+            kept.popleft()
+        done.append(row | {alias: _aggregate(function, [item[name] for item in kept])})
+    return done
+
+
+def _mvexpand(text: str, rows: list[Row]) -> Iterator[Row]:
+    for row in rows:
+        value = row[text.strip()]
+        for item in value if isinstance(value, list) else [value]:
+            yield row | {text.strip(): item}
+
+
+def _sort(text: str, rows: list[Row]) -> list[Row]:
+    limit, field = text.split()
+    assert limit == "0", "without 0, sort keeps 10,000 rows"
+    return sorted(rows, key=lambda row: row[field])
+
+
+def _convert(text: str, rows: list[Row]) -> Iterator[Row]:
+    match = re.fullmatch(r'timeformat="([^"]*)" ctime\((\w+)\) ctime\((\w+)\)', text.strip())
+    assert match
+    for row in rows:
+        yield row | {name: datetime.fromtimestamp(row[name], UTC).strftime(match[1]) for name in match.groups()[1:]}
+
+
+def _table(text: str, rows: list[Row]) -> Iterator[Row]:
+    names = [name.strip() for name in text.split(",")]
+    return ({name: row[name] for name in names if name in row} for row in rows)
+
+
+_COMMANDS: dict[str, Callable[[str, list[Row]], Iterable[Row]]] = {
+    "convert": _convert,
+    "eval": _eval,
+    "mvexpand": _mvexpand,
+    "sort": _sort,
+    "stats": _stats,
+    "table": _table,
+    "where": _where,
+}

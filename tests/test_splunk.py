@@ -1,0 +1,136 @@
+"""The Splunk artefacts: AppInspect, the .conf files read back, and the searches by Splunk's documented semantics."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engines import spl
+from events import DENIED, MALLORY, MINUTE, REGIONS, Scenario, denied, scenarios
+from sigma.backends.keywatch.splunk import conf_stanza, cron
+
+from keywatch.convert import Conversion, convert, write
+from keywatch.rules import load_pack
+from keywatch.settings import load_settings
+from keywatch.targets import TARGETS
+
+
+def converted(output_format: str) -> Conversion:
+    settings = load_settings(None)
+    conversion = convert(load_pack([], [], settings), TARGETS["splunk"], settings, output_format)
+    assert not conversion.problems
+    return conversion
+
+
+SEARCHES = {name: query for name, [query] in converted("spl").queries.items()}
+
+
+@pytest.mark.parametrize("far_end_inside", [True, False])
+@pytest.mark.parametrize("scenario", list(scenarios()), ids=lambda scenario: scenario.name)
+def test_scenario(scenario: Scenario, far_end_inside: bool) -> None:
+    rows = [spl.flat(event) for event in scenario.events]
+    for name, search in SEARCHES.items():
+        found = Counter(row["userIdentity.arn"] for row in spl.run(search, rows, far_end_inside=far_end_inside))
+        wanted = Counter(scenario.found.get(name, []))
+        assert found == (Counter(set(wanted)) if name.startswith("correlation_") else wanted)
+
+
+def test_an_alert_row_says_what_happened() -> None:
+    events = [spl.flat(denied(MINUTE * i, i % 6, userAgent=f"agent/{i % 2}")) for i in range(12)]
+    [row] = spl.run(SEARCHES[DENIED], events)
+    assert row["userIdentity.arn"] == MALLORY
+    assert (row["value_count"], row["event_count"]) == (6, 12)
+    assert row["awsRegion"] == sorted(REGIONS[:6])
+    assert row["userAgent"] == ["agent/0", "agent/1"]
+    assert (row["first_seen"], row["last_seen"]) == ("2026-11-20T10:00:00+0000", "2026-11-20T10:11:00+0000")
+
+
+@pytest.mark.parametrize("regions", [4, 5, 17, 40])
+def test_an_attack_of_every_second_stays_under_max_stream_window(regions: int) -> None:
+    """Without the reduction to slices, half an hour of this would be 72,000 rows, and the window would lose its start."""
+    names = [f"region-{i}" for i in range(regions)]
+    events = [spl.flat(denied(second, name)) for second in range(0, 1800, 3) for name in names]
+    found = spl.run(SEARCHES[DENIED], events)
+    assert [row["value_count"] for row in found] == ([regions] if regions >= 5 else [])
+
+
+def read_conf(text: str) -> dict[str, dict[str, str]]:
+    """Read a .conf file as Splunk does: a backslash at the end of a line continues the value."""
+    stanzas: dict[str, dict[str, str]] = {}
+    for line in text.replace("\\\n", "\0").splitlines():
+        if line.startswith("["):
+            stanzas[line[1:-1]] = stanza = {}
+        elif line.strip():
+            key, _, value = line.partition("=")
+            stanza[key.strip()] = value.strip().replace(" \0", "\n")
+    return stanzas
+
+
+def test_saved_searches(tmp_path: Path) -> None:
+    conversion = converted("savedsearches")
+    [path] = write(conversion, tmp_path, clean=False)
+    stanzas = read_conf(path.read_text(encoding="utf-8"))
+    assert list(stanzas) == [rule.title for rule in conversion.rules.values()]
+    for name, rule in conversion.rules.items():
+        stanza = stanzas[rule.title]
+        assert stanza["search"] == SEARCHES[name]
+        assert stanza["enableSched"] == "1"
+        assert stanza["cron_schedule"] == "*/15 * * * *"
+        window = rule.timespan.seconds // 60 if name.startswith("correlation_") else 0  # type: ignore[union-attr]
+        assert stanza["dispatch.earliest_time"] == f"-{window + 30}m@m"
+        assert stanza["dispatch.latest_time"] == "now"
+        assert stanza["alert.suppress"] == "1"
+        assert stanza["alert.suppress.period"] == f"{(window + 30) * 60}s"
+        assert stanza["alert.suppress.fields"] == ("userIdentity.arn" if window else "eventID")
+        assert json.loads(stanza["action.correlationsearch.annotations"])["mitre_attack"] in (["T1526"], ["T1078"])
+        assert "$userIdentity.arn$" in stanza["action.notable.param.rule_title"]
+        guide = json.loads(stanza["action.notable.param.next_steps"])
+        assert guide["version"] == 1
+        assert "What to do if it is an attack\n" in guide["data"]
+        shown = set(stanza["action.notable.param.nes_fields"].split(","))
+        assert set(re.findall(r"\$([\w.]+)\$", guide["data"])) <= shown
+        for drilldown in json.loads(stanza["action.notable.param.drilldown_searches"]):
+            assert re.fullmatch(r'index="\*" sourcetype="aws:cloudtrail" ([\w.]+)="\$\1\$"', drilldown["search"])
+
+
+def test_appinspect(tmp_path: Path) -> None:
+    try:
+        import magic  # noqa: F401
+    except ImportError as error:
+        pytest.fail(f"AppInspect needs libmagic (apt install libmagic1, brew install libmagic): {error}")
+    import subprocess
+    import sys
+
+    paths = write(converted("app"), tmp_path, clean=False)
+    report = tmp_path / "report.json"
+    inspect = Path(sys.executable).with_name("splunk-appinspect")
+    for options in ([], ["--included-tags", "cloud"], ["--included-tags", "private_victoria"]):
+        command = [str(inspect), "inspect", str(paths[0]), "--mode", "precert", *options]
+        subprocess.run(
+            [*command, "--data-format", "json", "--output-file", str(report)], check=True, capture_output=True
+        )
+        summary: dict[str, Any] = json.loads(report.read_text())["summary"]
+        bad = {key: summary[key] for key in ("error", "failure", "future_failure", "warning", "manual_check")
+               if summary.get(key)}  # fmt: skip
+        assert not bad
+        assert summary["success"] > 30
+
+
+@pytest.mark.parametrize("text", ["a\\", "a\rb", "a\0b", "\x1b[31m"])
+def test_conf_refuses_what_it_can_not_hold(text: str) -> None:
+    with pytest.raises(ValueError, match="can't be said"):
+        conf_stanza("x", {"search": text})
+
+
+@pytest.mark.parametrize("text", ["a\nb", "[stanza]", "a\n[stanza]\nb = c", "# no comment", "a = b", '"', "a\\\nb"])
+def test_conf_values_are_read_back(text: str) -> None:
+    assert read_conf(conf_stanza("n[a]me", {"one": text, "two": "2"})) == {"n(a)me": {"one": text, "two": "2"}}
+
+
+@pytest.mark.parametrize(("seconds", "line"), [(300, "*/5 * * * *"), (3600, "0 */1 * * *"), (86400, "0 0 * * *")])
+def test_cron(seconds: int, line: str) -> None:
+    assert cron(seconds) == line
