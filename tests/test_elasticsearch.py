@@ -7,9 +7,9 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from engines.elastic import Node
 
 import oracle
+from engines.elastic import Node
 from events import Scenario, scenarios
 from keywatch.convert import convert
 from keywatch.pack import PACK

@@ -24,7 +24,9 @@ _TOKEN = re.compile(
 )
 
 
-def run(search: str, events: Iterable[Row], *, far_end_inside: bool = True, max_stream_window: int = 10_000) -> list[Row]:
+def run(
+    search: str, events: Iterable[Row], *, far_end_inside: bool = True, max_stream_window: int = 10_000
+) -> list[Row]:
     """Run a search over events that are flat rows with `_time`."""
     first, *commands = _split(search, "|")
     rows = [row for row in events if _Search(first).matches(row)]
@@ -71,7 +73,7 @@ def _tokens(text: str) -> list[tuple[str, str]]:
     text = text.strip()
     while position < len(text):
         match = _TOKEN.match(text, position)
-        assert match, f"not SPL that the generator uses: {text[position:position + 40]}"
+        assert match, f"not SPL that the generator uses: {text[position : position + 40]}"
         assert match.lastgroup
         found.append((match.lastgroup, match[match.lastgroup]))
         position = match.end()
@@ -161,7 +163,14 @@ class _Eval:
 
     _BINARY = (
         {"AND": None},
-        {"==": operator.eq, "!=": operator.ne, ">=": operator.ge, "<=": operator.le, "<": operator.lt, ">": operator.gt},
+        {
+            "==": operator.eq,
+            "!=": operator.ne,
+            ">=": operator.ge,
+            "<=": operator.le,
+            "<": operator.lt,
+            ">": operator.gt,
+        },
         {"+": operator.add, "-": operator.sub},
         {"*": operator.mul, "/": operator.truediv},
     )
@@ -268,7 +277,9 @@ def _stats(text: str, rows: list[Row]) -> Iterator[Row]:
     aggregates, by = _aggregates(text)
     # A row in which a field of the BY clause is null is left out.
     kept = [row for row in rows if all(row.get(name) is not None for name in by)]
-    for key, group in groupby(sorted(kept, key=lambda row: [str(row[n]) for n in by]), lambda row: [row[n] for n in by]):
+    for key, group in groupby(
+        sorted(kept, key=lambda row: [str(row[n]) for n in by]), lambda row: [row[n] for n in by]
+    ):
         members = list(group)
         new = dict(zip(by, key, strict=True))
         for function, name, alias in aggregates:
