@@ -54,7 +54,7 @@ def test_an_alert_row_says_what_happened() -> None:
 
 
 def test_a_flood_stays_under_max_stream_window(tmp_path: Path) -> None:
-    """Six Regions a second for half an hour are 10,806 rows; one more Region comes first of all, and one last of all."""
+    """Six Regions a second for half an hour are 10,806 rows; one more Region comes first, and one last."""
     path = tmp_path / "settings.yaml"
     path.write_text(f"rules: {{{DENIED}: {{threshold: 8}}}}")
     search = searches(path)[DENIED]

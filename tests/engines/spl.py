@@ -270,7 +270,8 @@ def _aggregate(function: str, values: list[Any]) -> Any:
     texts = [item for value in values for item in (value if isinstance(value, list) else [value])]
     if function == "values":
         return sorted(set(texts)) or None
-    return {"min": min, "max": max, "sum": sum, "dc": lambda seen: len(set(seen))}[function](texts)
+    aggregates: dict[str, Callable[[list[Any]], Any]] = {"min": min, "max": max, "sum": sum, "dc": lambda v: len({*v})}
+    return aggregates[function](texts)
 
 
 def _stats(text: str, rows: list[Row]) -> Iterator[Row]:
