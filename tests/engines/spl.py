@@ -40,7 +40,7 @@ def run(
 
 
 def flat(record: dict[str, Any], prefix: str = "") -> Row:
-    """Return a CloudTrail record as JSON extraction makes it: dotted names, texts, no nulls."""
+    """Return a CloudTrail record as JSON extraction and the add-on make it: dotted names, texts, no nulls."""
     row: Row = {}
     for key, value in record.items():
         name = f"{prefix}{key}"
@@ -49,6 +49,7 @@ def flat(record: dict[str, Any], prefix: str = "") -> Row:
         elif value is not None:
             row[name] = {True: "true", False: "false"}.get(value, value) if isinstance(value, bool) else str(value)
     if not prefix:
+        row.setdefault("errorCode", "success")  # the add-on's EVAL-errorCode
         row["_time"] = datetime.fromisoformat(record["eventTime"]).timestamp()
     return row
 
@@ -292,17 +293,16 @@ def _stats(text: str, rows: list[Row]) -> Iterator[Row]:
 
 
 def _streamstats(text: str, rows: list[Row], far_end_inside: bool, max_stream_window: int) -> list[Row]:
-    window, _, rest = text.partition(" ")
-    match = re.fullmatch(r"time_window=(\d+)s", window)
+    match = re.fullmatch(r"window=(\d+) time_window=(\d+)s global=f (.*)", text)
     assert match
-    span = int(match[1])
-    [(function, name, alias)], by = _aggregates(rest)
+    rows_kept, span = min(int(match[1]), max_stream_window), int(match[2])
+    [(function, name, alias)], by = _aggregates(match[3])
     times = [row["_time"] for row in rows]
     assert times == sorted(times), "time_window needs rows in order of time"
     windows: dict[tuple[Any, ...], deque[Row]] = {}
     done = []
     for row in rows:
-        kept = windows.setdefault(tuple(row[field] for field in by), deque(maxlen=max_stream_window))
+        kept = windows.setdefault(tuple(row[field] for field in by), deque(maxlen=rows_kept))
         kept.append(row)
         while (age := row["_time"] - kept[0]["_time"]) > span or (age == span and not far_end_inside):
             kept.popleft()
@@ -335,10 +335,16 @@ def _table(text: str, rows: list[Row]) -> Iterator[Row]:
     return ({name: row[name] for name in names if name in row} for row in rows)
 
 
+def _rename(text: str, rows: list[Row]) -> Iterator[Row]:
+    names = dict(pair.split(" AS ") for pair in text.split(", "))
+    return ({names.get(name, name): value for name, value in row.items()} for row in rows)
+
+
 _COMMANDS: dict[str, Callable[[str, list[Row]], Iterable[Row]]] = {
     "convert": _convert,
     "eval": _eval,
     "mvexpand": _mvexpand,
+    "rename": _rename,
     "sort": _sort,
     "stats": _stats,
     "table": _table,

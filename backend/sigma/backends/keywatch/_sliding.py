@@ -127,6 +127,13 @@ def least(rule: SigmaCorrelationRule) -> int:
     return condition.count + (condition.op is SigmaCorrelationConditionOperator.GT)
 
 
+def evidence_fields(rule: SigmaCorrelationRule) -> list[str]:
+    """Return the evidence of a correlation: its own fields and those of its rules, without the group and the count."""
+    known = [*(rule.group_by or ()), counted_field(rule)]
+    names = [name for reference in rule.referenced_rules for name in reference.rule.fields] + rule.fields
+    return [name for name in dict.fromkeys(names) if name not in known]
+
+
 def _not_slidable(rule: SigmaCorrelationRule, correlation_type: str) -> str | None:
     condition = rule.condition
     if correlation_type != "value_count" or not isinstance(condition, SigmaCorrelationCondition):

@@ -19,7 +19,7 @@ from sigma.backends.elasticsearch.elasticsearch_esql import ESQLBackend
 from sigma.backends.elasticsearch.elasticsearch_lucene import LuceneBackend
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._guide import guide_steps
-from sigma.backends.keywatch._sliding import SlidingWindowBackend, counted_field
+from sigma.backends.keywatch._sliding import SlidingWindowBackend, counted_field, evidence_fields
 from sigma.conditions import ConditionFieldEqualsValueExpression, ConditionNOT
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
@@ -304,13 +304,6 @@ def grain(window: int) -> int:
     if window < 60:  # noqa: PLR2004
         return 1
     return 60 if window <= _HOUR else -(-window // _HOUR) * 60
-
-
-def evidence_fields(rule: SigmaCorrelationRule) -> list[str]:
-    """Return the evidence of a correlation: its own fields and those of its rules, without the group and the count."""
-    known = [*(rule.group_by or ()), counted_field(rule)]
-    names = [name for reference in rule.referenced_rules for name in reference.rule.fields] + rule.fields
-    return [name for name in dict.fromkeys(names) if name not in known]
 
 
 def threat(rule: Rule) -> list[dict[str, Any]]:

@@ -2,7 +2,8 @@ r"""Splunk: exact sliding windows in SPL, saved searches with Enterprise Securit
 
 The window, in SPL. Three things about `streamstats time_window` shape the query:
 
-- It keeps at most `max_stream_window` rows (limits.conf, 10,000) of a window. So the events are reduced first: of each
+- It keeps at most `max_stream_window` rows (limits.conf, 10,000) of a window, without a word when there are more. So a
+  window of that many rows is asked for, for each principal (`global=f`), and the events are reduced first: of each
   principal, Region and slice of a hundredth of the window, to the first and the last. What lies between changes no
   count: a window that holds one of those events but neither the first nor the last of its slice lies inside the slice,
   and then the whole slice, with the same Regions in it, fits into a window. That is at most 202 rows a Region and
@@ -11,6 +12,9 @@ The window, in SPL. Three things about `streamstats time_window` shape the query
   axis stretched by two, a window of 2W + 1 holds what is 2W back, and not what is 2W + 2 back, whichever it is.
 - `stats` after `where` would see only the rows over the threshold, so the evidence is gathered first, and the threshold
   applied last: an alert row speaks of all matching events of the principal in the look-back.
+
+An alert's field names have no dots (userIdentity_arn): the tokens of alert actions and the list of fields that throttle
+an alert are documented for plain names only.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from typing import ClassVar
 
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._guide import guide_steps
-from sigma.backends.keywatch._sliding import SlidingWindowBackend, counted_field, least
+from sigma.backends.keywatch._sliding import SlidingWindowBackend, counted_field, evidence_fields, least
 from sigma.backends.splunk import SplunkBackend
 from sigma.conversion.deferred import DeferredQueryExpression
 from sigma.conversion.state import ConversionState
@@ -39,7 +43,8 @@ from sigma.types import SigmaString, SpecialChars
 Rule = SigmaRule | SigmaCorrelationRule
 
 _SLICES = 100
-_MOST_VALUES = 10_000 // (2 * (_SLICES + 1))
+_MAX_STREAM_WINDOW = 10_000
+_MOST_VALUES = _MAX_STREAM_WINDOW // (2 * (_SLICES + 1))
 _APP = "keywatch"
 _MACRO = "keywatch_cloudtrail"
 _LEVELS = ["informational", "low", "medium", "high", "critical"]
@@ -76,6 +81,9 @@ class KeywatchSplunkBackend(ArtefactBackend, SlidingWindowBackend, SplunkBackend
         "sliding": "Exact sliding windows with streamstats",
         **SplunkBackend.correlation_methods,
     }
+    # The search command takes OR before AND, and eval the other way round: nobody should have to know.
+    parenthesize = True
+
     default_correlation_method: ClassVar[str] = "sliding"
     value_count_correlation_query: ClassVar = {
         **SplunkBackend.default_correlation_query,
@@ -90,7 +98,7 @@ class KeywatchSplunkBackend(ArtefactBackend, SlidingWindowBackend, SplunkBackend
 | mvexpand seen
 | eval seen=tonumber(seen), event_count=if(seen==first_seen, event_count, 0), _time=2*seen-1700000000
 | sort 0 _time
-| streamstats time_window={stretched}s dc({field}) AS value_count BY {groupby}
+| streamstats window={rows} time_window={stretched}s global=f dc({field}) AS value_count BY {groupby}
 | stats max(value_count) AS value_count sum(event_count) AS event_count min(first_seen) AS first_seen"""
         """ max(last_seen) AS last_seen values({field}) AS {field}{fields} BY {groupby}""",
     }
@@ -118,6 +126,7 @@ class KeywatchSplunkBackend(ArtefactBackend, SlidingWindowBackend, SplunkBackend
             )
         names = [*(rule.group_by or ()), counted_field(rule)]
         return super().sliding_variables(rule) | {
+            "rows": str(_MAX_STREAM_WINDOW),
             "slice": str(-(-rule.timespan.seconds // _SLICES)),
             "stretched": str(2 * rule.timespan.seconds + 1),
             "present": " AND ".join(f"'{name}'!=\"\"" for name in names),
@@ -151,11 +160,17 @@ class KeywatchSplunkBackend(ArtefactBackend, SlidingWindowBackend, SplunkBackend
         return f"{_source(state)} {query}"
 
     def finalize_query_spl(self, rule: Rule, query: str, index: int, state: ConversionState) -> str:
-        """Return the search; that of a single event shows its evidence."""
-        if isinstance(rule, SigmaCorrelationRule) or not rule.fields:
-            return query
-        columns = ", ".join(self.escape_and_quote_field(name) for name in dict.fromkeys(["eventID", *rule.fields]))
-        return f"{query}\n| table _time, {columns}"
+        """Return the search; that of a single event shows its evidence. The last command gives plain names."""
+        names = [*_group(rule), *rule.fields]
+        if isinstance(rule, SigmaCorrelationRule):
+            names += evidence_fields(rule)
+        else:
+            columns = ", ".join(self.escape_and_quote_field(name) for name in dict.fromkeys(names))
+            query += f"\n| table _time, {columns}"
+        renames = [
+            f"{self.escape_and_quote_field(name)} AS {_plain(name)}" for name in dict.fromkeys(names) if "." in name
+        ]
+        return f"{query}\n| rename {', '.join(renames)}" if renames else query
 
     finalize_query_default = finalize_query_spl
 
@@ -173,6 +188,7 @@ class KeywatchSplunkBackend(ArtefactBackend, SlidingWindowBackend, SplunkBackend
         :raises SigmaValueError: for a rule that says something that a .conf file can't hold.
         """
         title = _one_line(rule.title)
+        name = f"Keywatch - {title}"
         look_back = self.schedule.look_back(rule)
         level = rule.level.name.lower() if rule.level else "medium"
         fields = list(dict.fromkeys([*_group(rule), *rule.fields]))
@@ -184,7 +200,8 @@ class KeywatchSplunkBackend(ArtefactBackend, SlidingWindowBackend, SplunkBackend
             "cron_schedule": cron(self.schedule.interval),
             "dispatch.earliest_time": f"-{look_back // 60}m@m",
             "dispatch.latest_time": "now",
-            "schedule_window": "auto",
+            # Continuous scheduling: a run that the scheduler could not start in time is made up for, not skipped.
+            "realtime_schedule": "0",
             "counttype": "number of events",
             "relation": "greater than",
             "quantity": "0",
@@ -192,33 +209,31 @@ class KeywatchSplunkBackend(ArtefactBackend, SlidingWindowBackend, SplunkBackend
             "alert.digest_mode": "0",
             "alert.severity": str(_LEVELS.index(level) + 1),
             "alert.suppress": "1",
-            "alert.suppress.fields": ",".join(_group(rule)),
+            "alert.suppress.fields": ",".join(map(_plain, _group(rule))),
             # A shorter suppression would end while the same events are still looked at, and raise the alert again.
             "alert.suppress.period": f"{look_back}s",
             "action.correlationsearch.enabled": "1",
-            "action.correlationsearch.label": f"Keywatch - {title}",
+            "action.correlationsearch.label": name,
             "action.correlationsearch.annotations": json.dumps({"mitre_attack": _techniques(rule)}),
             "action.notable": "1",
             "action.notable.param.rule_title": f"{title}: {_token(_who(rule))}",
             "action.notable.param.rule_description": _one_line(rule.description or title),
             "action.notable.param.security_domain": "threat",
             "action.notable.param.severity": level,
-            "action.notable.param.nes_fields": ",".join(fields),
+            "action.notable.param.nes_fields": ",".join(map(_plain, fields)),
             "action.notable.param.next_steps": json.dumps(
                 {"version": 1, "data": "\n\n".join(f"{title}\n{text}" for title, text in guide_steps(rule, _token))},
                 ensure_ascii=False,
             ),
             "action.notable.param.drilldown_searches": json.dumps(list(_drilldowns(rule, state))),
             "action.risk": "1",
-            "action.risk.param._risk": json.dumps(
-                [{"risk_object_field": _who(rule), "risk_object_type": "user", "risk_score": 20 * _LEVELS.index(level)}]
-            ),
+            "action.risk.param._risk": json.dumps(_risk(rule, 20 * _LEVELS.index(level))),
             "action.risk.param._risk_message": f"{title}: {_token(_who(rule))}",
             "action.risk.param._risk_score": "0",
             "action.risk.param.verbose": "0",
         }
         try:
-            return conf_stanza(title, settings)
+            return conf_stanza(name, settings)
         except ValueError as error:
             raise SigmaValueError(f"rule '{rule.title}': {error}", source=rule.source) from error
 
@@ -235,17 +250,12 @@ class KeywatchSplunkBackend(ArtefactBackend, SlidingWindowBackend, SplunkBackend
             {
                 "default/app.conf": "\n".join(
                     [
-                        conf_stanza("install", {"is_configured": "0"}),
+                        conf_stanza("install", {"is_configured": "0", "state": "enabled", "build": "1"}),
                         conf_stanza("package", {"id": _APP, "check_for_updates": "0"}),
-                        conf_stanza("id", {"name": _APP, "version": "0.1.0"}),
+                        conf_stanza("id", {"name": _APP, "version": _VERSION}),
                         conf_stanza("ui", {"is_visible": "0", "label": "Keywatch"}),
                         conf_stanza(
-                            "launcher",
-                            {
-                                "author": "Keywatch",
-                                "description": "Detections of stolen AWS keys and abused Bedrock models in CloudTrail",
-                                "version": "0.1.0",
-                            },
+                            "launcher", {"author": "Keywatch", "description": _DESCRIPTION, "version": _VERSION}
                         ),
                     ]
                 ),
@@ -253,6 +263,7 @@ class KeywatchSplunkBackend(ArtefactBackend, SlidingWindowBackend, SplunkBackend
                 "default/savedsearches.conf": self.finalize_output_savedsearches(queries),
                 "metadata/default.meta": "[]\naccess = read : [ * ], write : [ admin, sc_admin ]\nexport = system\n",
                 "README.txt": _README,
+                "app.manifest": json.dumps(_MANIFEST, indent=2) + "\n",
             }
         )
 
@@ -287,6 +298,20 @@ The saved searches are enabled and run on their schedule. With Enterprise Securi
 without it, triggered alerts.
 """
 
+_VERSION = "0.1.0"
+_DESCRIPTION = "Detections of stolen AWS keys and abused Bedrock models in CloudTrail"
+_MANIFEST = {
+    "schemaVersion": "2.0.0",
+    "info": {
+        "title": "Keywatch",
+        "id": {"group": None, "name": _APP, "version": _VERSION},
+        "author": [{"name": "Keywatch", "email": None, "company": None}],
+        "description": _DESCRIPTION,
+    },
+    "supportedDeployments": ["_standalone", "_distributed", "_search_head_clustering"],
+    "targetWorkloads": ["_search_heads"],
+}
+
 
 def _archive(files: dict[str, str]) -> bytes:
     buffer = io.BytesIO()
@@ -319,8 +344,22 @@ def _who(rule: Rule) -> str:
     return _group(rule)[0] if isinstance(rule, SigmaCorrelationRule) else "userIdentity.arn"
 
 
+def _plain(field: str) -> str:
+    """Return the name that a field has in an alert."""
+    return field.replace(".", "_")
+
+
 def _token(field: str) -> str:
-    return f"${field}$"
+    return f"${_plain(field)}$"
+
+
+def _risk(rule: Rule, score: int) -> list[dict[str, str | int]]:
+    objects: list[dict[str, str | int]] = [
+        {"risk_object_field": _plain(_who(rule)), "risk_object_type": "user", "risk_score": score}
+    ]
+    if "sourceIPAddress" in rule.fields:
+        objects.append({"threat_object_field": "sourceIPAddress", "threat_object_type": "ip_address"})
+    return objects
 
 
 def _techniques(rule: Rule) -> list[str]:
