@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from engines import elastic
+from engines import Engine, duck, elastic, spl
+
+ENGINES: dict[str, Callable[[pytest.FixtureRequest], Engine]] = {
+    "duckdb": lambda request: duck.DuckDB(request.getfixturevalue("tmp_path_factory").mktemp("duckdb")),
+    "esql": lambda request: elastic.ESQL(request.getfixturevalue("elasticsearch")),
+    "lucene": lambda request: elastic.Lucene(request.getfixturevalue("elasticsearch")),
+    "spl": lambda _: spl.Splunk(far_end_inside=True),
+    "spl-far-end-out": lambda _: spl.Splunk(far_end_inside=False),
+}
+#: Those that have correlations.
+CORRELATING = [name for name in ENGINES if name != "lucene"]
+
+
+@pytest.fixture(scope="session")
+def engines(request: pytest.FixtureRequest) -> Callable[[str], Engine]:
+    """Return what gives an engine by its name, each made once a run."""
+    return cache(lambda name: ENGINES[name](request))
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+from hypothesis import strategies as st
+
 REGIONS = [
     "us-east-1", "us-east-2", "us-west-1", "us-west-2", "eu-west-1", "eu-west-2", "eu-west-3", "eu-central-1",
     "eu-north-1", "ap-south-1", "ap-northeast-1", "ap-northeast-2", "ap-southeast-1", "ap-southeast-2", "ca-central-1",
@@ -272,3 +274,65 @@ def scenarios() -> Iterator[Scenario]:
         ],
         {DENIED: [odd]},
     )
+
+
+#: Who calls. The last ones differ from the first in case only, or are no principal.
+_ARNS = [MALLORY, TRENT, ROLE, MALLORY.upper(), "ünï'\"\\ | $x `y`", "", None, MISSING]
+_KEYS = [AKIA, ASIA, AKIA.lower(), "XAKIA7", "AKI", "AKIA", "", None, MISSING]
+_ERRORS = ["AccessDenied", "Client.UnauthorizedOperation", "accessdenied", "AccessDenied ", "Throttling", None, MISSING]
+_MARKERS = [True, False, "true", "TRUE", "yes", None]
+#: For each rule that counts: the calls, the key, the window and the threshold.
+_COUNTED = [
+    (denied, AKIA, 30 * MINUTE, 5),
+    (invoked, AKIA, 30 * MINUTE, 2),
+    (invoked, ASIA, 30 * MINUTE, 4),
+    (access, AKIA, HOUR, 2),
+    (access, ASIA, HOUR, 3),
+]
+
+#: What an event of a burst may have instead of what the rule wants.
+_ODD: dict[str, st.SearchStrategy[Any]] = {
+    "name": st.sampled_from(["List", "listx", "GetX", "Xlist", "InvokeModels", "converse", "Describe", ""]),
+    "source": st.sampled_from(["bedrock.amazonaws.com", "BEDROCK.amazonaws.com", "bedrock-runtime.amazonaws.com"]),
+    "key": st.sampled_from(_KEYS),
+    "arn": st.sampled_from(_ARNS),
+    "errorCode": st.sampled_from(_ERRORS),
+    "awsRegion": st.sampled_from(["", "US-EAST-1", None, MISSING]),
+    "userAgent": st.text(max_size=9),
+    "sessionCredentialFromConsole": st.sampled_from(["true", "false", "True", MISSING]),
+    "additionalEventData": st.builds(lambda marker: {"callWithBearerToken": marker}, st.sampled_from(_MARKERS)),
+    "identity": st.builds(
+        lambda kind, name: {"type": kind, "userName": name},
+        st.sampled_from(["IAMUser", "iamuser", "AssumedRole", "Root"]),
+        st.sampled_from(["BedrockAPIKey-1", "bedrockapikey-", "BedrockAPIKey", "xBedrockAPIKey-", MISSING]),
+    ),
+}
+
+
+@st.composite
+def _burst(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Draw calls of one principal, around the length of a rule's window and its threshold."""
+    kind, key, window, threshold = draw(st.sampled_from(_COUNTED))
+    # Window ends to the second, and the same a minute later: ES|QL's grain.
+    spread = window + draw(st.sampled_from([-1, 0, 0, 1, 1, 59, 60, 61]))
+    last = threshold - 1 + draw(st.sampled_from([-1, 0, 0, 0, 1]))
+    moments = [(0, 0), (spread, last)]
+    moments += [(draw(st.sampled_from([0, spread]) | st.integers(0, spread)), region) for region in range(1, last)]
+    moments += draw(st.lists(st.tuples(st.integers(-spread, 2 * spread), st.integers(0, last)), max_size=3))
+    start, arn = draw(st.integers(0, HOUR)), draw(st.sampled_from([MALLORY] * 8 + _ARNS))
+    events = []
+    for second, region in moments:
+        odd = draw(st.sampled_from([None] * 6 * len(_ODD) + list(_ODD)))
+        fields = {"arn": arn, "key": key} | ({odd: draw(_ODD[odd])} if odd else {})
+        events.append(kind(start + second, region, **fields))
+    return events
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Draw a history: bursts that overlap, some events twice, in any order."""
+    events = [event for burst in draw(st.lists(_burst(), min_size=1, max_size=4)) for event in burst]
+    again = draw(st.lists(st.sampled_from(events), max_size=5))
+    for number, event in enumerate(events):
+        event["eventID"] = f"00000000-0000-4000-8000-{number:012d}"
+    return list(draw(st.permutations([*events, *again])))

@@ -57,7 +57,7 @@ def crossings(
     An empty string is no value.
     """
     spec = correlation["correlation"]
-    window = int(spec["timespan"][:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[spec["timespan"][-1]] + slack
+    window = seconds(spec["timespan"]) + slack
     groups: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for event in events:
         group, value = (value_of(event, name) for name in (spec["group-by"][0], spec["condition"]["field"]))
@@ -74,6 +74,11 @@ def crossings(
             )
         )
     }
+
+
+def seconds(timespan: str) -> int:
+    """Return the length of a timespan."""
+    return int(timespan[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[timespan[-1]]
 
 
 def _selection(test: dict[str, Any], event: Event) -> bool:
@@ -101,7 +106,14 @@ def _equal(wanted: Any, value: str | None, modifiers: list[str]) -> bool:
         pattern += ".*"
     if "endswith" in modifiers or "contains" in modifiers:
         pattern = ".*" + pattern
-    return re.fullmatch(pattern, value, re.DOTALL | (0 if "cased" in modifiers else re.IGNORECASE)) is not None
+    if "cased" in modifiers:
+        return re.fullmatch(pattern, value, re.DOTALL) is not None
+    return re.fullmatch(_lower(pattern), _lower(value), re.DOTALL) is not None
+
+
+def _lower(text: str) -> str:
+    """Return a text in lower case, letter by letter: re.IGNORECASE takes ı for i, and ſ for s."""
+    return "".join(map(str.lower, text))
 
 
 def _regex(text: str) -> str:

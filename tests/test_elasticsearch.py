@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from sigma.backends.keywatch.elasticsearch import grain
 
 import oracle
-from engines.elastic import INDEX, Node
+from engines.elastic import Node
 from events import (
     ACCESS_LONG,
     DENIED,
@@ -21,11 +20,9 @@ from events import (
     REGIONS,
     ROLE,
     START,
-    Scenario,
     access,
     denied,
     invoked,
-    scenarios,
 )
 from keywatch.convert import convert
 from keywatch.pack import PACK
@@ -45,33 +42,6 @@ def kibana_rules() -> dict[str, dict[str, Any]]:
 
 
 KIBANA = kibana_rules()
-
-
-@pytest.mark.parametrize("scenario", list(scenarios()), ids=lambda scenario: scenario.name)
-def test_scenario(scenario: Scenario, elasticsearch: Node) -> None:
-    elasticsearch.load(scenario.events)
-    for name, rule in KIBANA.items():
-        found = Counter(row[ARN] for row in elasticsearch.query(rule["query"]))
-        wanted = Counter(scenario.found.get(name, []))
-        if name.startswith("correlation_"):  # a row a principal
-            assert not found - Counter({*wanted, *scenario.within_a_grain.get(name, [])})
-            assert set(wanted) <= set(found)
-        else:
-            assert found == wanted
-
-
-def test_lucene_finds_the_same(elasticsearch: Node) -> None:
-    settings = load_settings(None)
-    conversion = convert(load_pack([], [], settings), TARGETS["elasticsearch"], settings, "lucene")
-    assert len(conversion.queries) == 2
-    events = [event for scenario in scenarios() for event in scenario.events]
-    elasticsearch.load(events)
-    for name, [query] in conversion.queries.items():
-        body = {"query": {"query_string": {"query": query}}, "size": 10_000, "_source": ["event.id"]}
-        hits = elasticsearch.call("POST", f"/{INDEX}/_search", body)["hits"]["hits"]
-        wanted = {event["eventID"] for event in events if oracle.matches(RULES[name], event)}
-        assert {hit["_source"]["event.id"] for hit in hits} == wanted
-        assert wanted
 
 
 def test_an_alert_row_says_what_happened(elasticsearch: Node) -> None:

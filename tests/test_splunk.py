@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from sigma.backends.keywatch.splunk import conf_stanza, cron
 
 from engines import spl
-from events import DENIED, MALLORY, MINUTE, MISSING, REGIONS, Scenario, denied, scenarios
+from events import DENIED, MALLORY, MINUTE, MISSING, REGIONS, denied
 from keywatch.convert import Conversion, convert, write
 from keywatch.rules import load_pack
 from keywatch.settings import load_settings
@@ -31,16 +30,6 @@ def searches(settings_path: Path | None = None) -> dict[str, str]:
 
 
 SEARCHES = searches()
-
-
-@pytest.mark.parametrize("far_end_inside", [True, False])
-@pytest.mark.parametrize("scenario", list(scenarios()), ids=lambda scenario: scenario.name)
-def test_scenario(scenario: Scenario, far_end_inside: bool) -> None:
-    rows = [spl.flat(event) for event in scenario.events]
-    for name, search in SEARCHES.items():
-        found = Counter(row["userIdentity_arn"] for row in spl.run(search, rows, far_end_inside=far_end_inside))
-        wanted = Counter(scenario.found.get(name, []))
-        assert found == (Counter(set(wanted)) if name.startswith("correlation_") else wanted)
 
 
 def test_an_alert_row_says_what_happened() -> None:

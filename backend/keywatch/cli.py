@@ -147,13 +147,15 @@ def hunt(
       keywatch hunt AWSLogs/111122223333/CloudTrail/
       keywatch hunt events.json.gz --format ndjson | jq .evidence
     """
+    from keywatch.convert import convert as run_conversion
     from keywatch.hunt import hunt as run
 
     pack, values = _load(rules, filters, settings)
-    alerts, coverage = run(pack, values, paths, _progress)
+    conversion = run_conversion(pack, TARGETS["duckdb"], values)
+    alerts, coverage = run(conversion, paths, _progress)
     _WRITERS[output_format](alerts)
-    problems = _tell(coverage.problems)
-    click.echo(_summary(len(alerts), coverage), err=True)
+    problems = _tell([*pack.problems, *conversion.problems, *coverage.problems])
+    click.echo(_summary(len(alerts), coverage, problems), err=True)
     if problems:
         sys.exit(2)
     if exit_code and alerts:
@@ -178,14 +180,14 @@ def _progress(files: list[Path]) -> Iterable[Path]:
     return track(files, "Reading", console=Console(stderr=True), transient=True)
 
 
-def _summary(alerts: int, coverage: Coverage) -> str:
+def _summary(alerts: int, coverage: Coverage, problems: int) -> str:
     parts = [f"{alerts} alerts", f"{coverage.records} records", f"{coverage.files} files"]
     if coverage.duplicates:
         parts.append(f"{coverage.duplicates} duplicate events left out")
     if coverage.digests:
         parts.append(f"{coverage.digests} digest files passed over")
-    if coverage.problems:
-        parts.append(f"{len(coverage.problems)} problems, named above")
+    if problems:
+        parts.append(f"{problems} problems, named above")
     return ", ".join(parts) + "."
 
 

@@ -15,11 +15,10 @@ import pyarrow as pa
 from sigma.backends.keywatch._sliding import Rule, counted_field
 from sigma.correlations import SigmaCorrelationRule
 
-from keywatch.convert import Conversion, convert
+from keywatch.convert import Conversion
 from keywatch.errors import UserError
 from keywatch.records import Coverage, find_files, read_records
-from keywatch.rules import Pack, fields_used
-from keywatch.targets import TARGETS
+from keywatch.rules import fields_used
 
 _BATCH = 50_000
 
@@ -41,16 +40,16 @@ class Alert:
 
 
 def hunt(
-    pack: Pack, settings: dict[str, Any], paths: Iterable[Path], progress: Callable[[list[Path]], Iterable[Path]] = iter
+    conversion: Conversion, paths: Iterable[Path], progress: Callable[[list[Path]], Iterable[Path]] = iter
 ) -> tuple[list[Alert], Coverage]:
     """Hunt through files and folders.
 
+    :param conversion: the rules, converted for the target duckdb.
     :param progress: wraps the list of files; it may show how far the hunt is.
     :return: the alerts by first time seen, and what was read.
     """
-    conversion = convert(pack, TARGETS["duckdb"], settings)
-    coverage = Coverage(problems=[*pack.problems, *conversion.problems])
-    columns = list(dict.fromkeys(["eventTime", "eventID", *fields_used(pack.in_order())]))
+    coverage = Coverage()
+    columns = list(dict.fromkeys(["eventTime", "eventID", *fields_used(conversion.rules.values())]))
     connection = duckdb.connect(":memory:", config={"enable_external_access": "false"})
     try:
         records = chain.from_iterable(read_records(path, coverage) for path in progress(find_files(paths, coverage)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -177,14 +177,15 @@ def _message(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if not isinstance(error, NotImplementedError) else str(error)
 
 
-def fields_used(rules: list[Rule]) -> list[str]:
-    """Return the names of all fields that rules match, group by, count and give as evidence, in order."""
+def fields_used(rules: Iterable[Rule]) -> list[str]:
+    """Return the names of all fields that rules, and those they refer to, match, group by, count and show, in order."""
     names: dict[str, None] = {}
     for rule in rules:
         if isinstance(rule, SigmaRule):
             for detection in rule.detection.detections.values():
                 names.update(dict.fromkeys(_item_fields(detection)))
         else:
+            names.update(dict.fromkeys(fields_used(reference.rule for reference in rule.referenced_rules)))
             names.update(dict.fromkeys(rule.group_by or ()))
             names[counted_field(rule)] = None
         names.update(dict.fromkeys(rule.fields))

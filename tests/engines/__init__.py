@@ -1,1 +1,51 @@
-"""Real engines that the generated text runs on."""
+"""The engines that the generated text runs on, behind one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from keywatch.convert import Conversion, convert
+from keywatch.rules import Pack
+from keywatch.targets import TARGETS
+
+
+class Engine:
+    """Runs what was converted for a target over CloudTrail records."""
+
+    name: str
+    target: ClassVar[str]
+    output_format: ClassVar[str | None] = None
+    #: Column that tells one alert from another: of a correlation, and of a single event.
+    principal: ClassVar[str] = "userIdentity.arn"
+    event: ClassVar[str] = "eventID"
+    #: Whether Sigma's values are compared with regard to case.
+    cased: ClassVar[bool] = False
+
+    def slack(self, window: int) -> int:
+        """Return how many seconds longer than its window a spread of events may be and still raise an alert."""
+        return 0
+
+    def rows(self, query: Any, events: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+        """Run a finished query over records; return its rows."""
+        raise NotImplementedError
+
+    def converted(self, pack: Pack, settings: dict[str, Any]) -> Conversion:
+        """Convert a pack for this engine.
+
+        :raises keywatch.errors.UserError: if a rule could not be read or converted.
+        """
+        conversion = convert(pack, TARGETS[self.target], settings, self.output_format)
+        for problem in [*pack.problems, *conversion.problems]:
+            raise problem
+        return conversion
+
+    def found(self, conversion: Conversion, events: list[dict[str, Any]]) -> dict[str, list[str]]:
+        """Return for each rule the principals that its alerts name; of a rule of single events, the events' IDs."""
+        return {
+            name: [
+                str(row[self.principal if hasattr(conversion.rules[name], "group_by") else self.event])
+                for row in self.rows(query, events)
+            ]
+            for name, [query] in conversion.queries.items()
+        }

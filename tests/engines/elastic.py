@@ -21,6 +21,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from sigma.backends.keywatch.elasticsearch import grain
+
+from engines import Engine
+
 SOURCE = Path(__file__).parent / "elasticsearch"
 CACHE = Path(os.environ.get("KEYWATCH_ENGINES", Path(__file__).parents[2] / "build" / "engines"))
 INDEX = "logs-aws.cloudtrail-default"
@@ -119,6 +123,50 @@ class Node:
         answer = self.call("POST", "/_query", body)
         names = [column["name"] for column in answer["columns"]]
         return [dict(zip(names, row, strict=True)) for row in answer["values"]]
+
+
+class ESQL(Engine):
+    """The queries of the Kibana rules, as ES|QL on a real node."""
+
+    name = "ES|QL on Elasticsearch"
+    target = "elasticsearch"
+    output_format = "esql"
+    principal = "aws.cloudtrail.user_identity.arn"
+    event = "event.id"
+
+    def __init__(self, node: Node) -> None:
+        """Take a node."""
+        self.node = node
+        self._loaded: list[dict[str, Any]] | None = None
+
+    def slack(self, window: int) -> int:
+        """Return the grain that time is quantised to."""
+        return grain(window)
+
+    def rows(self, query: Any, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Load the events, unless they are those that were loaded last, and run a query."""
+        self._load(events)
+        return self.node.query(query)
+
+    def _load(self, events: list[dict[str, Any]]) -> None:
+        if self._loaded is not events:
+            self.node.load(events)
+            self._loaded = events
+
+
+class Lucene(ESQL):
+    """Lucene queries on a real node, for rules of single events."""
+
+    name = "Lucene on Elasticsearch"
+    output_format = "lucene"
+    cased = True
+
+    def rows(self, query: Any, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Search with the query as Kibana's search bar sends it."""
+        self._load(events)
+        body = {"query": {"query_string": {"query": query, "analyze_wildcard": True}}, "size": 10_000}
+        answer = self.node.call("POST", f"/{INDEX}/_search", body | {"_source": ["event.id"]})
+        return [hit["_source"] for hit in answer["hits"]["hits"]]
 
 
 def as_stored(record: dict[str, Any]) -> dict[str, Any]:

@@ -17,11 +17,30 @@ from ipaddress import ip_address, ip_network
 from itertools import groupby
 from typing import Any
 
+from engines import Engine
+
 Row = dict[str, Any]
 _TOKEN = re.compile(
     r"""\s*(?:(?P<string>"(?:[^"\\]|\\.)*")|(?P<field>'[^']*')|(?P<number>\d+(?:\.\d+)?(?![\w.]))"""
     r"""|(?P<word>[A-Za-z_][\w.]*)|(?P<sign>==|!=|>=|<=|[=<>(),+\-*/]))"""
 )
+
+
+class Splunk(Engine):
+    """Splunk, as it is documented."""
+
+    target = "splunk"
+    output_format = "spl"
+    principal = "userIdentity_arn"
+
+    def __init__(self, *, far_end_inside: bool) -> None:
+        """Take what the documentation leaves open: whether an event exactly a window back is in the window."""
+        self.name = f"SPL as documented, window's far end {'in' if far_end_inside else 'out'}"
+        self.far_end_inside = far_end_inside
+
+    def rows(self, query: Any, events: list[Row]) -> list[Row]:
+        """Run a search."""
+        return run(query, map(flat, events), far_end_inside=self.far_end_inside)
 
 
 def run(

@@ -20,7 +20,7 @@ from sigma.backends.elasticsearch.elasticsearch_lucene import LuceneBackend
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._guide import guide_steps
 from sigma.backends.keywatch._sliding import SlidingWindowBackend, counted_field, evidence_fields
-from sigma.conditions import ConditionFieldEqualsValueExpression, ConditionNOT
+from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
@@ -33,6 +33,8 @@ Rule = SigmaRule | SigmaCorrelationRule
 
 _RISK = {"informational": 1, "low": 21, "medium": 47, "high": 73, "critical": 99}
 _HOUR = 3600
+#: "input automaton is too large" for more; the integration keeps keywords of up to 1024 characters anyway.
+_LONGEST = 1000
 _OWN = ("value_count", "event_count", "first_seen", "last_seen")
 
 
@@ -149,7 +151,15 @@ class KeywatchESQLBackend(ArtefactBackend, SlidingWindowBackend, ESQLBackend):
         }
 
     def convert_value_str(self, s: SigmaString, state: ConversionState) -> str:
-        """Quote a value, in lower case: a LIKE pattern where it has wildcards."""
+        """Quote a value, in lower case: a LIKE pattern where it has wildcards.
+
+        :raises SigmaFeatureNotSupportedByBackendError: for a value that Elasticsearch makes no query of.
+        """
+        length = sum(len(part) for part in s.s if isinstance(part, str))
+        if length > _LONGEST:
+            raise SigmaFeatureNotSupportedByBackendError(
+                f"value '{str(s)[:20]}…' has {length} characters; Elasticsearch compares with up to {_LONGEST}"
+            )
         if s.contains_special():
             return _quoted("".join(_pattern(part) for part in s.s).lower())
         return _quoted("".join(str(part) for part in s.s).lower())
@@ -165,7 +175,18 @@ class KeywatchESQLBackend(ArtefactBackend, SlidingWindowBackend, ESQLBackend):
         if _type(cond.field) == "boolean":
             field, value = self.escape_and_quote_field(cond.field), cast(SigmaString, cond.value)
             return f"TO_STRING({field}) LIKE {self.convert_value_str(value, state)}"
+        if _is_pushed_down_wrongly(cond.value):
+            field = self.escape_and_quote_field(cond.field)
+            return f'CONCAT(TO_LOWER({field}), "") == {self.convert_value_str(cast(SigmaString, cond.value), state)}'
         return super().convert_condition_field_eq_val_str(cond, state)
+
+    def decide_convert_condition_as_in_expression(
+        self, cond: ConditionOR | ConditionAND, state: ConversionState
+    ) -> bool:
+        """Write a list as IN, but for values that must be compared one by one."""
+        return super().decide_convert_condition_as_in_expression(cond, state) and not any(
+            _is_pushed_down_wrongly(getattr(arg, "value", None)) for arg in cond.args
+        )
 
     def convert_condition_field_eq_val_bool(
         self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
@@ -386,6 +407,15 @@ def _required(rule: Rule) -> list[str]:
 
 def _type(name: str) -> str:
     return {"@timestamp": "date", "aws.cloudtrail.read_only": "boolean"}.get(name, "keyword")
+
+
+def _is_pushed_down_wrongly(value: Any) -> bool:
+    """Tell whether `TO_LOWER(field) == value` finds nothing.
+
+    Elasticsearch 8.19 makes a term query of it that ignores the case of ASCII letters only, and compares the rest with
+    the value in lower case. CONCAT keeps it from doing so.
+    """
+    return isinstance(value, SigmaString) and not value.contains_special() and not str(value).isascii()
 
 
 def _quoted(text: str) -> str:

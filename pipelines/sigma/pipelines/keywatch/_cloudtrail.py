@@ -121,22 +121,35 @@ class StrictFieldMapping(FieldMappingTransformation):
 
 
 @dataclass
-class RefuseControlCharacters(DetectionItemTransformation):
-    """Refuse values with control characters: CloudTrail has none, and engines differ in what they make of one."""
+class RefuseUnclearText(DetectionItemTransformation):
+    """Refuse values with characters that engines differ on, and that CloudTrail's names have none of."""
 
     def apply_detection_item(self, detection_item: SigmaDetectionItem) -> None:
         """Look at the values of a field.
 
-        :raises SigmaValueError: if one has a control character.
+        :raises SigmaValueError: if one has a control character, or a letter whose case is folded in several ways.
         """
         for value in detection_item.value:
             text = "".join(part for part in getattr(value, "s", ()) if isinstance(part, str))
-            text += str(getattr(value, "regexp", ""))
-            if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in text):
-                raise SigmaValueError(
-                    f"field '{detection_item.field}': its value has a control character; CloudTrail has none",
-                    source=detection_item.source,
+            for char in text + str(getattr(value, "regexp", "")):
+                problem = (
+                    "a control character, and CloudTrail has none"
+                    if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
+                    else f"the letter '{char}', and engines differ in how they ignore its case; put ? in its place"
+                    if _folds_in_several_ways(char)
+                    else None
                 )
+                if problem:
+                    raise SigmaValueError(
+                        f"field '{detection_item.field}': its value has {problem}", source=detection_item.source
+                    )
+
+
+def _folds_in_several_ways(char: str) -> bool:
+    """Tell whether a letter has more than two forms that are the same but for the case, such as the Kelvin sign."""
+    lower, upper = char.lower(), char.upper()
+    one_pair = char.casefold() == lower == upper.lower() and upper == lower.upper()
+    return char in "Σσ" or not one_pair
 
 
 def cloudtrail_pipeline(
@@ -157,7 +170,7 @@ def cloudtrail_pipeline(
     steps: list[PreprocessingTransformation] = [
         OwnDetections(),
         AttachGuide(),
-        RefuseControlCharacters(),
+        RefuseUnclearText(),
         *transformations,
         StrictFieldMapping(mapping, pipeline=name),
         *(SetStateTransformation(key, value) for key, value in (state or {}).items()),

@@ -1,0 +1,33 @@
+"""DuckDB, through the hunt that users run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from engines import Engine
+from keywatch.convert import Conversion
+from keywatch.hunt import hunt
+
+
+class DuckDB(Engine):
+    """`keywatch hunt` over a file of records."""
+
+    name = "DuckDB, through hunt"
+    target = "duckdb"
+
+    def __init__(self, folder: Path) -> None:
+        """Take a folder to write records to."""
+        self.path = folder / "events.json"
+
+    def found(self, conversion: Conversion, events: list[dict[str, Any]]) -> dict[str, list[str]]:
+        """Hunt through the events."""
+        self.path.write_text(json.dumps({"Records": events}), encoding="utf-8")
+        alerts, coverage = hunt(conversion, [self.path])
+        assert not coverage.problems
+        names = {str(rule.id): name for name, rule in conversion.rules.items()}
+        found: dict[str, list[str]] = {name: [] for name in conversion.queries}
+        for alert in alerts:
+            found[names[alert.rule_id]] += map(str, alert.group.values())
+        return found

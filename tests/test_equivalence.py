@@ -1,0 +1,133 @@
+"""One meaning on every target: each engine finds what the oracle finds, in named scenarios and in generated events.
+
+The table in docs/equivalence.md is written from these runs: `make golden`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import CORRELATING
+from hypothesis import HealthCheck, given, settings
+
+import oracle
+from engines import Engine
+from events import Scenario, histories, scenarios
+from keywatch.convert import Conversion
+from keywatch.pack import PACK
+from keywatch.rules import load_pack
+from keywatch.settings import load_settings
+
+RULES = oracle.load(PACK)
+SCENARIOS = {scenario.name: scenario for scenario in scenarios()}
+PAGE = Path(__file__).parents[1] / "docs" / "equivalence.md"
+#: How many histories are drawn for each engine.
+DRAWN = {"duckdb": 80, "esql": 60, "spl": 300, "spl-far-end-out": 300}
+EngineOf = Callable[[str], Engine]
+Event = dict[str, Any]
+
+
+@cache
+def converted(engine: Engine) -> Conversion:
+    values = load_settings(None)
+    return engine.converted(load_pack([], [], values), values)
+
+
+def wanted(name: str, events: list[Event], slack: int = 0) -> set[str]:
+    """Return who must be found by a rule: principals, or the IDs of events."""
+    rule = RULES[name]
+    if "correlation" in rule:
+        return {*oracle.crossings(rule, RULES, events, slack)}
+    return {event["eventID"] for event in events if oracle.matches(rule, event)}
+
+
+def outcome(engine: Engine, name: str, events: list[Event], found: list[str]) -> str:
+    """Compare what an engine found with what must be found: `agrees`, `within its grain`, or what is wrong."""
+    must = wanted(name, events)
+    if must == set(found):
+        return "agrees"
+    slack = engine.slack(_window(RULES[name]))
+    if must <= set(found) <= wanted(name, events, slack):
+        return "within its grain"
+    return f"missed {must - set(found)}, found besides {set(found) - must}"
+
+
+def _window(rule: dict[str, Any]) -> int:
+    return oracle.seconds(rule["correlation"]["timespan"]) if "correlation" in rule else 0
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_oracle_finds_what_the_scenario_says(scenario: str) -> None:
+    told = SCENARIOS[scenario]
+    for name in RULES:
+        if "correlation" in RULES[name]:
+            assert wanted(name, told.events) == {*told.found.get(name, [])}
+        elif name in told.found:
+            matching = [e for e in told.events if oracle.matches(RULES[name], e)]
+            assert [e["userIdentity"]["arn"] for e in matching] == told.found[name]
+
+
+@cache
+def outcomes(engine: Engine, scenario: str) -> dict[str, str]:
+    events = SCENARIOS[scenario].events
+    found = engine.found(converted(engine), events)
+    return {name: outcome(engine, name, events, found[name]) for name in found}
+
+
+@pytest.mark.parametrize("name", CORRELATING)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_scenario(scenario: str, name: str, engines: EngineOf) -> None:
+    told: Scenario = SCENARIOS[scenario]
+    for rule, result in outcomes(engines(name), scenario).items():
+        within = name == "esql" and rule in told.within_a_grain
+        assert result == ("within its grain" if within else "agrees")
+
+
+@pytest.mark.parametrize("name", CORRELATING)
+def test_generated(name: str, engines: EngineOf) -> None:
+    engine = engines(name)
+
+    @settings(
+        max_examples=DRAWN[name],
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(events=histories())
+    def agrees(events: list[Event]) -> None:
+        found = engine.found(converted(engine), events)
+        for rule in found:
+            assert outcome(engine, rule, events, found[rule]) in ("agrees", "within its grain")
+
+    agrees()
+
+
+def test_table(engines: EngineOf) -> None:
+    columns = {name: engines(name) for name in CORRELATING}
+    lines = [
+        f"| Rule | {' | '.join(engine.name for engine in columns.values())} |",
+        f"|---|{'---|' * len(columns)}",
+    ]
+    differing: dict[str, None] = {}
+    for rule in sorted(converted(columns["duckdb"]).queries):
+        cells = []
+        for engine in columns.values():
+            results = {name: outcomes(engine, name)[rule] for name in SCENARIOS}
+            agreed = sum(result == "agrees" for result in results.values())
+            others = {name: result for name, result in results.items() if result != "agrees"}
+            differing |= dict.fromkeys(f"{engine.name}, *{name}*: {result}" for name, result in others.items())
+            cells.append(f"{agreed} agree" + (f", {len(others)} differs" if others else ""))
+        lines.append(f"| {rule} | {' | '.join(cells)} |")
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition("<!-- table -->\n")
+    _, _, after = rest.partition("<!-- end -->\n")
+    text = "\n".join([*lines, "", *(f"- {line}." for line in differing)])
+    text += "".join(f"\n{number}. {name}" for number, name in enumerate(SCENARIOS, 1))
+    made = f"{before}<!-- table -->\n{text}\n<!-- end -->\n{after}"
+    if os.environ.get("KEYWATCH_WRITE_GOLDEN"):
+        PAGE.write_text(made, encoding="utf-8")
+    assert PAGE.read_text(encoding="utf-8") == made

@@ -1,0 +1,128 @@
+"""Hostile values: an engine matches exactly the events that the Sigma value means, or the conversion refuses."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import oracle
+from engines import Engine
+from events import MISSING, denied
+from keywatch.errors import UserError
+from keywatch.rules import load_pack
+from keywatch.settings import load_settings
+
+Event = dict[str, Any]
+#: Signs that mean something in a query language, in a template or on a command line, and letters that look alike.
+_SIGNS = [*"'\"`\\|*?%_$;#=,.:/<>!&^~@+- ()[]{}", "${x}", "$x$", "%s", "{{x}}", "--", "/*", "*/", "&&", "||"]
+_SIGNS += ["\n", "\t", "\0", "\x1b", "\u2028", "\u202e", "ä", "Ä", "名", "😀", "＊", "К", "Κ", "\u212a", "ı", "ß", "Σ"]
+_SIGNS += ["'; DROP TABLE cloudtrail; --", '" | delete', "') OR 1=1 --", "\n[stanza]\nsearch = x", " AND NOT ", " OR "]
+_PIECES = (
+    st.sampled_from("\\*?\"'`|%_")
+    | st.sampled_from(_SIGNS)
+    | st.sampled_from([*string.ascii_letters, "null", "true", "10", "aws-cli/2"])
+)
+VALUES = st.lists(_PIECES, min_size=1, max_size=6).map("".join)
+MODIFIERS = ["", "|contains", "|startswith", "|endswith", "|cased", "|contains|cased"]
+#: How many batches of values are drawn for each engine.
+DRAWN = {"duckdb": 60, "esql": 40, "lucene": 40, "spl": 150}
+
+
+def near(value: str) -> list[str]:
+    """Return texts that a value could be taken for: itself, as it is written and as it is meant, and neighbours."""
+    meant = value.replace("\\\\", "\\").replace("\\*", "*").replace("\\?", "?")
+    texts = {value, meant, meant.upper(), meant.lower(), f"x{meant}", f"{meant}x", f"x{meant}x", meant[:-1], meant[1:]}
+    texts |= {meant.replace(sign, "x") for sign in "\\*?'\"%_ "} | {meant.replace("\\", "\\\\"), meant.replace("*", "")}
+    return sorted(texts)
+
+
+def events_for(values: list[str]) -> list[Event]:
+    texts = sorted({text for value in values for text in near(value)})
+    # Elastic keeps keywords of up to 1024 characters, and drops empty ones; that is tested by itself.
+    events = [denied(0, 0, userAgent=text) for text in texts if 0 < len(text) <= 1024 and "İ" not in text]
+    return [*events, denied(0, 0, userAgent=MISSING)]
+
+
+def rule(value: Any, modifier: str, *, negated: bool = False) -> dict[str, Any]:
+    return {
+        "title": "One",
+        "name": "one",
+        "logsource": {"product": "aws", "service": "cloudtrail"},
+        "detection": {
+            "selection": {"eventName": "ListFunctions20150331"},
+            "value": {f"userAgent{modifier}": value},
+            "condition": f"selection and {'not ' if negated else ''}value",
+        },
+    }
+
+
+def matched(engine: Engine, document: dict[str, Any], events: list[Event], folder: Path) -> set[str]:
+    path = folder / "one.yml"
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    values = load_settings(None)
+    [found] = engine.found(engine.converted(load_pack([path], [], values), values), events).values()
+    return set(found)
+
+
+def cased(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the rule as a target means it that compares with regard to case."""
+    detection = {
+        name: {f"{key}|cased": value for key, value in test.items()} if isinstance(test, dict) else test
+        for name, test in document["detection"].items()
+    }
+    return document | {"detection": detection}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_hostile_values(name: str, engines: Callable[[str], Engine], tmp_path_factory: pytest.TempPathFactory) -> None:
+    engine, folder = engines(name), tmp_path_factory.mktemp("values")
+    refused = compared = 0
+
+    @settings(max_examples=DRAWN[name], deadline=None, suppress_health_check=list(HealthCheck))
+    @given(values=st.lists(st.tuples(VALUES, st.sampled_from(MODIFIERS), st.booleans()), min_size=5, max_size=8))
+    def matches_what_is_meant(values: list[tuple[str, str, bool]]) -> None:
+        nonlocal refused, compared
+        events = events_for([value for value, _, _ in values])
+        for value, modifier, negated in values:
+            document = rule(value, modifier, negated=negated)
+            try:
+                found = matched(engine, document, events, folder)
+            except UserError as error:
+                assert "\n" not in str(error)
+                refused += 1
+                continue
+            compared += 1
+            meant = cased(document) if engine.cased else document
+            texts = {event["eventID"]: event.get("userAgent") for event in events}
+            wanted = {event["eventID"] for event in events if oracle.matches(meant, event)}
+            assert {texts[one] for one in found} == {texts[one] for one in wanted}, (value, modifier)
+
+    matches_what_is_meant()
+    assert compared > refused / 4  # refusing everything would be no way to be right
+
+
+@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("modifier", ["", "|contains"])
+def test_ten_kilobytes(name: str, modifier: str, engines: Callable[[str], Engine], tmp_path: Path) -> None:
+    long = "".join(string.ascii_lowercase[i * i % 26] for i in range(10_000))
+    events = [denied(0, 0, userAgent=text) for text in (long, long[:-1], "short")]
+    if name == "esql":
+        with pytest.raises(UserError, match="Elasticsearch compares with up to 1000"):
+            matched(engines(name), rule(long, modifier), events, tmp_path)
+        return
+    found = matched(engines(name), rule(long, modifier), events, tmp_path)
+    # Elastic's integration keeps keywords of up to 1024 characters: what is longer is as if it were not there.
+    assert found == (set() if name == "lucene" else {events[0]["eventID"]})
+
+
+def test_the_longest_value_that_elasticsearch_takes(engines: Callable[[str], Engine], tmp_path: Path) -> None:
+    events = [denied(0, 0, userAgent="ab" * 500)]
+    for modifier in MODIFIERS:
+        assert matched(engines("esql"), rule("ab" * 500, modifier), events, tmp_path) == {events[0]["eventID"]}
