@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
 from sigma.backends.keywatch.elasticsearch import grain
 
 import oracle
@@ -24,7 +29,8 @@ from events import (
     denied,
     invoked,
 )
-from keywatch.convert import convert
+from hostile import correlations, written
+from keywatch.convert import convert, write
 from keywatch.pack import PACK
 from keywatch.rules import load_pack
 from keywatch.settings import load_settings
@@ -35,8 +41,8 @@ ARN = "aws.cloudtrail.user_identity.arn"
 
 
 def kibana_rules() -> dict[str, dict[str, Any]]:
-    settings = load_settings(None)
-    conversion = convert(load_pack([], [], settings), TARGETS["elasticsearch"], settings)
+    values = load_settings(None)
+    conversion = convert(load_pack([], [], values), TARGETS["elasticsearch"], values)
     assert not conversion.problems
     return {name: rule for name, [rule] in conversion.queries.items()}
 
@@ -150,3 +156,43 @@ def test_each_call_is_one_alert_whatever_the_runs_that_see_it(elasticsearch: Nod
     rows = elasticsearch.query(rule["query"])
     assert len({row["event.id"] for row in rows}) == len(rows) == 2
     assert all(row["_id"] for row in rows)  # what Kibana tells its alerts apart by
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(documents=correlations())
+def test_a_rule_is_one_line_whatever_its_texts_say(documents: list[dict[str, Any]], tmp_path: Path) -> None:
+    values = load_settings(None)
+    pack = load_pack([written(documents, tmp_path)], [], values)
+    conversion = convert(pack, TARGETS["elasticsearch"], values)
+    assume(not pack.problems and not conversion.problems)
+    path = next(path for path in write(conversion, tmp_path / "out", clean=True) if path.name == "all.ndjson")
+    [line] = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    rule = json.loads(line)
+    assert rule["name"] == documents[1]["title"]
+    assert set(rule) == set(KIBANA[DENIED])
+
+
+_STARTS_AND_WAITS = """
+import sys, time
+from engines import elastic
+with elastic.running() as node:
+    print(node.url, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif("ELASTICSEARCH_URL" in os.environ, reason="ELASTICSEARCH_URL names a node, so none is started")
+def test_nothing_is_left_of_a_run_that_is_killed(elasticsearch: Node, tmp_path: Path) -> None:
+    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.Popen([sys.executable, "-c", _STARTS_AND_WAITS], stdout=subprocess.PIPE, env=environment)
+    assert run.stdout
+    url = run.stdout.readline().decode().strip()
+    assert Node(url).call("GET", "/_cluster/health")["number_of_nodes"] == 1
+    run.kill()
+    run.wait()
+    deadline = time.monotonic() + 30
+    while list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OSError, match="refused"):
+        Node(url).call("GET", "/_cluster/health")

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CORRELATING
 from hypothesis import HealthCheck, given, settings
 
 import oracle
+from conftest import CORRELATING
 from engines import Engine
 from events import Scenario, histories, scenarios
 from keywatch.convert import Conversion

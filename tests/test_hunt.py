@@ -8,10 +8,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
 
 import oracle
 from events import DENIED, HOUR, MALLORY, MINUTE, REGIONS, denied
+from hostile import correlations, written
 from keywatch.convert import convert
 from keywatch.hunt import Alert, hunt
 from keywatch.pack import PACK
@@ -24,9 +27,11 @@ RULES = oracle.load(PACK)
 NAMES = {document["id"]: name for name, document in RULES.items()}
 
 
-def run(*paths: Path, settings: Path | None = None, filters: tuple[Path, ...] = ()) -> tuple[list[Alert], Coverage]:
-    values = load_settings(settings)
-    pack = load_pack([], list(filters), values, settings)
+def run(
+    *paths: Path, settings_path: Path | None = None, filters: tuple[Path, ...] = ()
+) -> tuple[list[Alert], Coverage]:
+    values = load_settings(settings_path)
+    pack = load_pack([], list(filters), values, settings_path)
     assert not pack.problems
     return hunt(convert(pack, TARGETS["duckdb"], values), paths)
 
@@ -143,3 +148,20 @@ def test_real_records(cloudtrail_samples: Path) -> None:
     assert not coverage.problems
     names = Counter(NAMES[alert.rule_id] for alert in alerts)
     assert names == {"aws_cloudtrail_bedrock_model_access_temporary_credentials": 14}
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(documents=correlations())
+def test_no_text_of_a_rule_adds_a_statement_or_a_column(documents: list[dict[str, Any]], tmp_path: Path) -> None:
+    values = load_settings(None)
+    pack = load_pack([written(documents, tmp_path)], [], values)
+    conversion = convert(pack, TARGETS["duckdb"], values)
+    assume(not pack.problems and not conversion.problems)
+    [[query]] = conversion.queries.values()
+    connection = duckdb.connect()
+    [statement] = connection.extract_statements(query)
+    assert statement.type == duckdb.StatementType.SELECT
+    texts = ", ".join(f'"{name}" TEXT' for name in ("userIdentity.arn", "awsRegion", "userAgent"))
+    connection.execute(f'CREATE TABLE cloudtrail ("eventTime" TIMESTAMP, {texts})')
+    columns = [column[0] for column in connection.execute(query).description]
+    assert columns == ["userIdentity.arn", "value_count", "awsRegion", "first_seen", "last_seen", "event_count"]

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 from sigma.backends.keywatch.splunk import conf_stanza, cron
+from splunk_appinspect.configuration_file import ConfigurationFile
+from splunk_appinspect.configuration_parser import configuration_lexer, parse
 
 from engines import spl
 from events import DENIED, MALLORY, MINUTE, MISSING, REGIONS, denied
+from hostile import correlations, written
 from keywatch.convert import Conversion, convert, write
 from keywatch.rules import load_pack
 from keywatch.settings import load_settings
@@ -81,15 +85,13 @@ def test_a_flood_stays_under_max_stream_window(tmp_path: Path) -> None:
 
 
 def read_conf(text: str) -> dict[str, dict[str, str]]:
-    """Read a .conf file as Splunk does: a backslash at the end of a line continues the value."""
-    stanzas: dict[str, dict[str, str]] = {}
-    for line in text.replace("\\\n", "\0").splitlines():
-        if line.startswith("["):
-            stanzas[line[1:-1]] = stanza = {}
-        elif line.strip():
-            key, _, value = line.partition("=")
-            stanza[key.strip()] = value.strip().replace(" \0", "\n")
-    return stanzas
+    """Read a .conf file with Splunk's own parser, AppInspect's."""
+    conf = parse(text, ConfigurationFile(), configuration_lexer)
+    assert not list(conf.errors)
+    return {
+        section.name: {option.name: option.value.replace(" \n", "\n") for option in section.settings()}
+        for section in conf.sections()
+    }
 
 
 def test_saved_searches(tmp_path: Path) -> None:
@@ -156,3 +158,27 @@ def test_conf_values_are_read_back(text: str) -> None:
 @pytest.mark.parametrize(("seconds", "line"), [(300, "*/5 * * * *"), (3600, "0 */1 * * *"), (86400, "0 0 * * *")])
 def test_cron(seconds: int, line: str) -> None:
     assert cron(seconds) == line
+
+
+def test_no_text_of_a_rule_adds_a_stanza_or_a_key(tmp_path: Path) -> None:
+    stanzas = read_conf("\n".join(query for [query] in converted("savedsearches").queries.values()))
+    wanted = set(stanzas["Keywatch - AWS Enumeration Denied in Multiple Regions with Long-Term Key"])
+    read = 0
+
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(documents=correlations())
+    def stays_in_its_stanza(documents: list[dict[str, Any]]) -> None:
+        nonlocal read
+        values = load_settings(None)
+        pack = load_pack([written(documents, tmp_path)], [], values)
+        conversion = convert(pack, TARGETS["splunk"], values)
+        if pack.problems or conversion.problems:
+            return
+        [[text]] = conversion.queries.values()
+        [(name, stanza)] = read_conf(text).items()
+        assert name.startswith("Keywatch - ")
+        assert set(stanza) == wanted
+        read += 1
+
+    stays_in_its_stanza()
+    assert read > 20

@@ -27,7 +27,9 @@ from engines import Engine
 
 SOURCE = Path(__file__).parent / "elasticsearch"
 CACHE = Path(os.environ.get("KEYWATCH_ENGINES", Path(__file__).parents[2] / "build" / "engines"))
-INDEX = "logs-aws.cloudtrail-default"
+PATTERN = "logs-aws.cloudtrail-*"
+INDEX = "logs-aws.cloudtrail-keywatch_tests"
+TEMPLATE = "keywatch_tests"
 NEEDED = ("java", "javac", "mvn")
 
 #: Fields that are no keywords. constant_keyword and match_only_text, which this node lacks, are used by none of ours.
@@ -95,6 +97,8 @@ class Node:
         for name in _FLATTENED:
             properties[f"aws.cloudtrail.{name}"] = {"type": "keyword", "ignore_above": 8191}
             properties[f"aws.cloudtrail.flattened.{name}"] = {"type": "flattened"}
+        # Elasticsearch's own template for logs-*-* would make a data stream of it.
+        self.call("PUT", f"/_index_template/{TEMPLATE}", {"index_patterns": [INDEX], "priority": 500})
         settings = {"number_of_shards": 1, "number_of_replicas": 0}
         self.call("PUT", f"/{INDEX}", {"settings": settings, "mappings": {"dynamic": False, "properties": properties}})
         lines: list[bytes] = []
@@ -195,19 +199,23 @@ def missing() -> list[str]:
 
 @contextmanager
 def running() -> Iterator[Node]:
-    """Start a node on a free loopback port, and stop it; or take the one that ELASTICSEARCH_URL names."""
+    """Start a node on a free loopback port, and stop it; or take the one that ELASTICSEARCH_URL names.
+
+    Nothing is left behind, even if this process is killed: the node ends, and removes its folder, when its standard
+    input is closed.
+    """
     if url := os.environ.get("ELASTICSEARCH_URL"):
-        yield Node(url)
+        yield from _own(Node(url))
         return
     classes = _build()
-    with TemporaryDirectory(prefix="keywatch-elasticsearch-") as folder:
+    with TemporaryDirectory(prefix="keywatch-elasticsearch-", ignore_cleanup_errors=True) as folder:
         log = Path(folder) / "log"
         # The heap is small on purpose: what fits here fits on a real node.
         command = ["java", "-Xms256m", "-Xmx1g", f"-Dlog4j2.configurationFile={SOURCE / 'log4j2.properties'}"]
         command += ["-cp", f"{classes}:{classes.parent / 'lib'}/*", "org.elasticsearch.node.LocalElasticsearch"]
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [*command, f"{folder}/home", "0"], stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT
+                [*command, folder, "0"], stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT
             )
             try:
                 yield Node(_wait_for(process, log))
@@ -218,6 +226,18 @@ def running() -> Iterator[Node]:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+
+
+def _own(node: Node) -> Iterator[Node]:
+    """Take a user's node: one without CloudTrail, since the queries would find that too, and leave it as it was."""
+    there = node.call("GET", f"/_resolve/index/{PATTERN}")
+    names = [entry["name"] for entry in [*there["indices"], *there["data_streams"]] if entry["name"] != INDEX]
+    assert not names, f"ELASTICSEARCH_URL names a node that holds {', '.join(names)}; the tests need one without"
+    try:
+        yield node
+    finally:
+        node.call("DELETE", f"/{INDEX}?ignore_unavailable=true")
+        node.call("DELETE", f"/_index_template/{TEMPLATE}")
 
 
 def _build() -> Path:

@@ -33,8 +33,9 @@ Rule = SigmaRule | SigmaCorrelationRule
 
 _RISK = {"informational": 1, "low": 21, "medium": 47, "high": 73, "critical": 99}
 _HOUR = 3600
-#: "input automaton is too large" for more; the integration keeps keywords of up to 1024 characters anyway.
-_LONGEST = 1000
+#: Characters of a text, and of a pattern, that Elasticsearch makes an automaton of: it refuses texts of more than 1000,
+#: and patterns that are complex, which none of 300 is. (The integration keeps keywords of up to 1024 characters.)
+_LONGEST = {False: 1000, True: 300}
 _OWN = ("value_count", "event_count", "first_seen", "last_seen")
 
 
@@ -155,14 +156,7 @@ class KeywatchESQLBackend(ArtefactBackend, SlidingWindowBackend, ESQLBackend):
 
         :raises SigmaFeatureNotSupportedByBackendError: for a value that Elasticsearch makes no query of.
         """
-        length = sum(len(part) for part in s.s if isinstance(part, str))
-        if length > _LONGEST:
-            raise SigmaFeatureNotSupportedByBackendError(
-                f"value '{str(s)[:20]}…' has {length} characters; Elasticsearch compares with up to {_LONGEST}"
-            )
-        if s.contains_special():
-            return _quoted("".join(_pattern(part) for part in s.s).lower())
-        return _quoted("".join(str(part) for part in s.s).lower())
+        return _quoted(_comparable(s).lower())
 
     def convert_condition_not(self, cond: ConditionNOT, state: ConversionState) -> str:
         """Negate a condition. ES|QL's third truth value has no place in Sigma: what is missing does not match."""
@@ -213,11 +207,12 @@ class KeywatchESQLBackend(ArtefactBackend, SlidingWindowBackend, ESQLBackend):
         )
 
     def convert_condition_field_eq_val_str_case_sensitive(self, cond: Any, state: ConversionState) -> str:
-        """Compare with regard to case."""
-        field, value = self.escape_and_quote_field(cond.field), cond.value
-        if value.contains_special():
-            return f"{field} LIKE {_quoted(''.join(_pattern(part) for part in value.s))}"
-        return f"{field} == {_quoted(''.join(str(part) for part in value.s))}"
+        """Compare with regard to case.
+
+        :raises SigmaFeatureNotSupportedByBackendError: for a value that Elasticsearch makes no query of.
+        """
+        operator = "LIKE" if cond.value.contains_special() else "=="
+        return f"{self.escape_and_quote_field(cond.field)} {operator} {_quoted(_comparable(cond.value))}"
 
     def finalize_query_esql(self, rule: Rule, query: str, index: int, state: ConversionState) -> str:
         """Return the query, with its source in front."""
@@ -421,6 +416,18 @@ def _is_pushed_down_wrongly(value: Any) -> bool:
 def _quoted(text: str) -> str:
     escapes: dict[str, str] = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
     return '"' + "".join(escapes.get(char, char) for char in text) + '"'
+
+
+def _comparable(value: SigmaString) -> str:
+    """Return a text, or a LIKE pattern where it has wildcards, that is not too long for Elasticsearch."""
+    pattern = value.contains_special()
+    longest = _LONGEST[pattern]
+    if len(value) > longest:
+        raise SigmaFeatureNotSupportedByBackendError(
+            f"value '{str(value)[:20]}…' has {len(value)} characters; Elasticsearch compares with up to {longest}"
+            + (", wildcards counted" if pattern else "")
+        )
+    return "".join(_pattern(part) if pattern else str(part) for part in value.s)
 
 
 def _with_text(cond: ConditionFieldEqualsValueExpression) -> ConditionFieldEqualsValueExpression:

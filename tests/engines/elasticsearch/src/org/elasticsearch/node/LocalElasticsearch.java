@@ -5,6 +5,7 @@ import org.elasticsearch.action.admin.cluster.node.info.PluginsAndModules;
 import org.elasticsearch.cluster.ClusterName;
 import org.elasticsearch.common.logging.LogConfigurator;
 import org.elasticsearch.common.settings.Settings;
+import org.elasticsearch.core.IOUtils;
 import org.elasticsearch.env.Environment;
 import org.elasticsearch.http.HttpServerTransport;
 import org.elasticsearch.plugins.ExtensiblePlugin;
@@ -25,7 +26,7 @@ import java.util.Set;
 
 /**
  * One real Elasticsearch node, from Maven Central jars only, for local use: loopback HTTP, no security module. It runs
- * until its standard input is closed.
+ * until its standard input is closed, and then removes its home.
  * Usage: LocalElasticsearch HOME_DIR HTTP_PORT [setting=value ...]
  *
  * It lies in org.elasticsearch.node because NodeServiceProvider and NodeConstruction are package-private; the
@@ -90,6 +91,7 @@ public final class LocalElasticsearch {
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
             try {
                 node.close();
+                IOUtils.rm(home); // whoever started the node may be gone
             } catch (Exception ex) {
                 ex.printStackTrace();
             }
