@@ -36,9 +36,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/yamllint --strict sigma
 
-# Write the golden files anew: look at the diff before you commit it.
+# Write the golden files and the table of docs/equivalence.md anew: look at the diff before you commit it.
 golden: $(VENV)/.installed-dev
-	KEYWATCH_WRITE_GOLDEN=1 $(BIN)/python -m pytest -q tests/test_golden.py
+	KEYWATCH_WRITE_GOLDEN=1 $(BIN)/python -m pytest -q tests/test_golden.py tests/test_equivalence.py::test_table
 
 lock: $(VENV)/.installed-dev
 	$(BIN)/pip install -q uv

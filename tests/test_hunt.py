@@ -73,11 +73,6 @@ def test_windows_that_do_not_overlap_are_alerts_of_their_own(tmp_path: Path) -> 
     assert one.events == 60
 
 
-def test_fifty_thousand_events_of_one_principal(tmp_path: Path) -> None:
-    [alert] = hunt_events(tmp_path, [denied(i // 10, i % 17) for i in range(50_000)])
-    assert (alert.count, alert.events) == (17, 50_000)
-
-
 def shapes(events: list[dict[str, Any]]) -> dict[str, bytes]:
     records = json.dumps({"Records": events}).encode()
     lines = b"\n".join(json.dumps(event).encode() for event in events)

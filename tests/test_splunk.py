@@ -121,6 +121,14 @@ def test_saved_searches(tmp_path: Path) -> None:
             assert re.fullmatch(r'index="\*" sourcetype="aws:cloudtrail" ([\w.]+)="\$(\w+)\$"', drilldown["search"])
 
 
+def test_every_construct_is_in_the_documentation() -> None:
+    """The searches use what the interpreter knows and nothing else, and the page says what Splunk documents of it."""
+    page = (Path(__file__).parents[1] / "docs" / "splunk.md").read_text(encoding="utf-8")
+    table = "\n".join(line for line in page.splitlines() if line.startswith("|"))
+    for name in ["search", "streamstats", *spl.COMMANDS, *spl.FUNCTIONS, "count", "min", "max", "sum", "dc", "values"]:
+        assert re.search(rf"`(\| )?{name}\b|`.*\b{name}\b.*`", table), name
+
+
 def test_appinspect(tmp_path: Path) -> None:
     try:
         import magic  # noqa: F401

@@ -48,13 +48,13 @@ def run(
 ) -> list[Row]:
     """Run a search over events that are flat rows with `_time`."""
     first, *commands = _split(search, "|")
-    rows = [row for row in events if _Search(first).matches(row)]
+    rows = list(filter(_Search(first).matches, events))
     for command in commands:
         name, _, rest = command.strip().partition(" ")
         if name == "streamstats":
             rows = _streamstats(rest, rows, far_end_inside, max_stream_window)
         else:
-            rows = list(_COMMANDS[name](rest, rows))
+            rows = list(COMMANDS[name](rest, rows))
     return rows
 
 
@@ -239,11 +239,11 @@ class _Eval:
         arguments = [self._binary(0)]
         while self.tokens.popleft()[1] == ",":
             arguments.append(self._binary(0))
-        function = _FUNCTIONS[name]
+        function = FUNCTIONS[name]
         return lambda row: function(*(argument(row) for argument in arguments))
 
 
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "floor": math.floor,
     "tonumber": float,
     "if": lambda condition, then, otherwise: then if condition else otherwise,
@@ -359,7 +359,7 @@ def _rename(text: str, rows: list[Row]) -> Iterator[Row]:
     return ({names.get(name, name): value for name, value in row.items()} for row in rows)
 
 
-_COMMANDS: dict[str, Callable[[str, list[Row]], Iterable[Row]]] = {
+COMMANDS: dict[str, Callable[[str, list[Row]], Iterable[Row]]] = {
     "convert": _convert,
     "eval": _eval,
     "mvexpand": _mvexpand,
