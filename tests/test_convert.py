@@ -203,7 +203,7 @@ def test_default_folder_is_cleaned_of_what_is_no_longer_written(
 def test_stock_sigma_cli_discovers_and_converts(tmp_path: Path) -> None:
     sigma = Path(sys.executable).with_name("sigma")
     for target, pipeline, says in (
-        ("keywatch_splunk", "cloudtrail_splunk", "streamstats time_window=3601s"),
+        ("keywatch_splunk", "cloudtrail_splunk", "time_window=3601s"),
         ("keywatch_elasticsearch", "cloudtrail_elastic", "MV_EXPAND step"),
         ("keywatch_duckdb", "cloudtrail_raw", "RANGE BETWEEN INTERVAL 1800 SECONDS PRECEDING"),
     ):

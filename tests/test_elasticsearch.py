@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from events import (
     MINUTE,
     REGIONS,
     ROLE,
-    START,
     access,
     denied,
     invoked,
@@ -64,45 +62,6 @@ def test_an_alert_row_says_what_happened(elasticsearch: Node) -> None:
 
 def minutes(text: str) -> int:
     return int(text.removeprefix("now-").removesuffix("m"))
-
-
-@pytest.mark.parametrize("delay", [0, 15 * MINUTE])
-def test_no_alert_is_lost_between_two_runs_and_one_is_left_of_each(elasticsearch: Node, delay: int) -> None:
-    """Attacks at every offset to the schedule, seen by successive runs as Kibana makes them, up to 15 minutes late."""
-    rule = KIBANA[DENIED]
-    interval, look_back = minutes(rule["interval"]) * MINUTE, minutes(rule["from"]) * MINUTE
-    suppressed_for = rule["alert_suppression"]["duration"]["value"] * MINUTE
-    assert rule["alert_suppression"]["group_by"] == [ARN]
-    offsets = range(0, 2 * 3600, 7 * MINUTE)
-    users = {f"{MALLORY}{i}": offset for i, offset in enumerate(offsets)}
-    # Five Regions, the first and the last exactly the window apart: the hardest to see whole.
-    events = [
-        denied(offset + (30 * MINUTE if region == 4 else region), region, arn=user)
-        for user, offset in users.items()
-        for region in range(5)
-    ]
-    start = START.timestamp()
-    alerts: dict[str, list[float]] = {user: [] for user in users}
-    for tick in range(0, 5 * 3600, interval):
-        # The events that have arrived by now, and the filter that the rule executor adds.
-        arrived = [e for e in events if datetime.fromisoformat(e["eventTime"]).timestamp() + delay <= start + tick]
-        elasticsearch.load(arrived)
-        for row in elasticsearch.query(rule["query"], start + tick - look_back, start + tick):
-            earlier = alerts[row[ARN]]
-            if not earlier or tick - earlier[-1] >= suppressed_for:
-                earlier.append(tick)
-    assert {user: len(times) for user, times in alerts.items()} == dict.fromkeys(users, 1)
-
-
-def test_a_short_burst_raises_one_alert_while_it_is_looked_at(elasticsearch: Node) -> None:
-    """Suppression for the window alone would let it through a second time: the look-back is longer than the window."""
-    rule = KIBANA[DENIED]
-    elasticsearch.load(denied(i, i) for i in range(8))
-    start, look_back = START.timestamp(), minutes(rule["from"]) * MINUTE
-    ticks = range(15 * MINUTE, 3 * 3600, minutes(rule["interval"]) * MINUTE)
-    seen = [t for t in ticks if elasticsearch.query(rule["query"], start + t - look_back, start + t)]
-    assert seen[-1] - seen[0] >= 30 * MINUTE
-    assert seen[-1] - seen[0] < rule["alert_suppression"]["duration"]["value"] * MINUTE
 
 
 def test_thirty_thousand_events_of_one_principal_among_sixty(elasticsearch: Node) -> None:

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from sigma.backends.keywatch.splunk import conf_stanza, cron
-from splunk_appinspect.configuration_file import ConfigurationFile
-from splunk_appinspect.configuration_parser import configuration_lexer, parse
 
 from engines import spl
+from engines.conf import read_conf
 from events import DENIED, MALLORY, MINUTE, MISSING, REGIONS, denied
 from hostile import correlations, written
 from keywatch.convert import Conversion, convert, write
@@ -84,16 +83,6 @@ def test_a_flood_stays_under_max_stream_window(tmp_path: Path) -> None:
     assert (row["value_count"], row["event_count"]) == (8, 10_808)
 
 
-def read_conf(text: str) -> dict[str, dict[str, str]]:
-    """Read a .conf file with Splunk's own parser, AppInspect's."""
-    conf = parse(text, ConfigurationFile(), configuration_lexer)
-    assert not list(conf.errors)
-    return {
-        section.name: {option.name: option.value.replace(" \n", "\n") for option in section.settings()}
-        for section in conf.sections()
-    }
-
-
 def test_saved_searches(tmp_path: Path) -> None:
     conversion = converted("savedsearches")
     [path] = write(conversion, tmp_path, clean=False)
@@ -108,7 +97,7 @@ def test_saved_searches(tmp_path: Path) -> None:
         assert stanza["dispatch.earliest_time"] == f"-{window + 30}m@m"
         assert stanza["dispatch.latest_time"] == "now"
         assert stanza["alert.suppress"] == "1"
-        assert stanza["alert.suppress.period"] == f"{(window + 30) * 60}s"
+        assert stanza["alert.suppress.period"] == f"{(window + 31) * 60}s"
         assert stanza["alert.suppress.fields"] == ("userIdentity_arn" if window else "eventID")
         assert json.loads(stanza["action.correlationsearch.annotations"])["mitre_attack"] in (["T1526"], ["T1078"])
         assert "$userIdentity_arn$" in stanza["action.notable.param.rule_title"]

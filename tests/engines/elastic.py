@@ -148,11 +148,12 @@ class ESQL(Engine):
         return grain(window)
 
     def rows(self, query: Any, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Load the events, unless they are those that were loaded last, and run a query."""
-        self._load(events)
+        """Load the events and run a query."""
+        self.load(events)
         return self.node.query(query)
 
-    def _load(self, events: list[dict[str, Any]]) -> None:
+    def load(self, events: list[dict[str, Any]]) -> None:
+        """Load events, unless they are those that were loaded last."""
         if self._loaded is not events:
             self.node.load(events)
             self._loaded = events
@@ -167,7 +168,7 @@ class Lucene(ESQL):
 
     def rows(self, query: Any, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Search with the query as Kibana's search bar sends it."""
-        self._load(events)
+        self.load(events)
         body = {"query": {"query_string": {"query": query, "analyze_wildcard": True}}, "size": 10_000}
         answer = self.node.call("POST", f"/{INDEX}/_search", body | {"_source": ["event.id"]})
         return [hit["_source"] for hit in answer["hits"]["hits"]]

@@ -27,6 +27,14 @@ class Schedule:
         window = rule.timespan.seconds if isinstance(rule, SigmaCorrelationRule) else 0
         return window + self.interval + self.ingest_delay
 
+    def suppression(self, rule: SigmaRule | SigmaCorrelationRule) -> int:
+        """Return the seconds for which an alert holds back others of its group: as long as its events are looked at.
+
+        A shorter time, such as the window, would raise the same alert again. The minute more is for an event on the
+        edge of two runs, which both may see.
+        """
+        return self.look_back(rule) + 60
+
 
 class ArtefactBackend(TextQueryBackend):
     """A backend that writes files that a SIEM imports."""

@@ -249,10 +249,9 @@ class KeywatchESQLBackend(ArtefactBackend, SlidingWindowBackend, ESQLBackend):
             "severity": "low" if level == "informational" else level,
             "risk_score_mapping": [],
             "severity_mapping": [],
-            # A shorter suppression would end while the same events are still looked at, and raise the alert again.
             "alert_suppression": {
                 "group_by": group,
-                "duration": {"value": look_back // 60, "unit": "m"},
+                "duration": {"value": self.schedule.suppression(rule) // 60, "unit": "m"},
                 "missing_fields_strategy": "suppress",
             },
             "max_signals": 1000,

@@ -210,8 +210,7 @@ class KeywatchSplunkBackend(ArtefactBackend, SlidingWindowBackend, SplunkBackend
             "alert.severity": str(_LEVELS.index(level) + 1),
             "alert.suppress": "1",
             "alert.suppress.fields": ",".join(map(_plain, _group(rule))),
-            # A shorter suppression would end while the same events are still looked at, and raise the alert again.
-            "alert.suppress.period": f"{look_back}s",
+            "alert.suppress.period": f"{self.schedule.suppression(rule)}s",
             "action.correlationsearch.enabled": "1",
             "action.correlationsearch.label": name,
             "action.correlationsearch.annotations": json.dumps({"mitre_attack": _techniques(rule)}),

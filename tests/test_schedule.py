@@ -1,0 +1,150 @@
+"""No alert is lost between two scheduled runs, and suppression leaves one of each: by the artefacts' own settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+import oracle
+from engines import Engine, elastic
+from engines.conf import read_conf
+from events import AKIA, ASIA, HOUR, MALLORY, MINUTE, START, access, denied, invoked
+from keywatch.convert import convert
+from keywatch.pack import PACK
+from keywatch.rules import load_pack
+from keywatch.settings import load_settings
+from keywatch.targets import TARGETS
+
+Event = dict[str, Any]
+RULES = oracle.load(PACK)
+NOW = START.timestamp()
+
+
+@dataclass
+class Detection:
+    """What a SIEM reads in the artefact of a rule. Seconds."""
+
+    query: str
+    interval: int
+    look_back: int
+    group: str
+    suppressed_for: int
+
+
+def kibana() -> dict[str, Detection]:
+    values = load_settings(None)
+    rules = convert(load_pack([], [], values), TARGETS["elasticsearch"], values).queries
+    found = {}
+    for name, [rule] in rules.items():
+        assert rule["to"] == "now"
+        suppression = rule["alert_suppression"]
+        assert suppression["duration"]["unit"] == "m"
+        found[name] = Detection(
+            rule["query"],
+            oracle.seconds(rule["interval"]),
+            oracle.seconds(rule["from"].removeprefix("now-")),
+            ",".join(suppression["group_by"]),
+            suppression["duration"]["value"] * MINUTE,
+        )
+    return found
+
+
+def saved_searches() -> dict[str, Detection]:
+    values = load_settings(None)
+    searches = convert(load_pack([], [], values), TARGETS["splunk"], values).queries
+    found = {}
+    for name, [text] in searches.items():
+        [stanza] = read_conf(text).values()
+        assert (stanza["alert.digest_mode"], stanza["realtime_schedule"]) == ("0", "0")
+        every = re.fullmatch(r"\*/(\d+) \* \* \* \*", stanza["cron_schedule"])
+        back = re.fullmatch(r"-(\d+m)@m", stanza["dispatch.earliest_time"])
+        assert every
+        assert back
+        assert stanza["dispatch.latest_time"] == "now"
+        found[name] = Detection(
+            stanza["search"],
+            int(every[1]) * MINUTE,
+            oracle.seconds(back[1]),
+            stanza["alert.suppress.fields"],
+            oracle.seconds(stanza["alert.suppress.period"]),
+        )
+    return found
+
+
+def attacks() -> dict[str, dict[str, list[Event]]]:
+    """Return for each rule that counts attacks at many offsets to the schedule, by principal.
+
+    They are the hardest to see whole, the last Region exactly the window after the others, and the easiest to see
+    twice, all Regions at once.
+    """
+    calls = {"denied": denied, "invocation": invoked, "model_access": access}
+    found: dict[str, dict[str, list[Event]]] = {}
+    for name, rule in RULES.items():
+        if "correlation" not in rule:
+            continue
+        call = next(call for word, call in calls.items() if word in name)
+        key, spec = ASIA if "temporary" in name else AKIA, rule["correlation"]
+        for offset in range(0, 2 * HOUR, 7 * MINUTE):
+            for spread in (0, oracle.seconds(spec["timespan"])):
+                arn = f"{MALLORY}-{len(found)}-{offset}-{spread}"
+                moments = [0] * (spec["condition"]["gte"] - 1) + [spread]
+                found.setdefault(name, {})[arn] = [
+                    call(offset + second, region, arn=arn, key=key) for region, second in enumerate(moments)
+                ]
+    return found
+
+
+def run(engine: Engine, detection: Detection, arrived: list[Event], now: float) -> list[str]:
+    if isinstance(engine, elastic.ESQL):
+        engine.load(arrived)
+        rows = engine.node.query(detection.query, now - detection.look_back, now)
+    else:
+        shown = [e for e in arrived if now - detection.look_back <= time_of(e) < now]
+        rows = list(engine.rows(detection.query, shown))
+    return [str(row[detection.group]) for row in rows]
+
+
+def time_of(event: Event) -> float:
+    return datetime.fromisoformat(event["eventTime"]).timestamp()
+
+
+@pytest.mark.parametrize("delay", [0, 15 * MINUTE])
+@pytest.mark.parametrize(("name", "artefacts"), [("esql", kibana), ("spl-far-end-out", saved_searches)])
+def test_every_attack_is_one_alert(
+    name: str, artefacts: Callable[[], dict[str, Detection]], delay: int, engines: Callable[[str], Engine]
+) -> None:
+    engine, detections, planted = engines(name), artefacts(), attacks()
+    events = [event for users in planted.values() for attack in users.values() for event in attack]
+    wanted = {
+        rule: list(planted[rule])
+        if rule in planted
+        else [event["eventID"] for event in events if oracle.matches(RULES[rule], event)]
+        for rule in detections
+    }
+    alerts: dict[str, dict[str, list[float]]] = {rule: {} for rule in detections}
+    # Every quarter of an hour until nothing is looked at any more; events are found once they have arrived.
+    for tick in range(0, 6 * HOUR, 15 * MINUTE):
+        arrived = [event for event in events if time_of(event) + delay <= NOW + tick]
+        for rule, detection in detections.items():
+            assert detection.interval == 15 * MINUTE
+            for group in run(engine, detection, arrived, NOW + tick):
+                raised = alerts[rule].setdefault(group, [])
+                if not raised or tick - raised[-1] >= detection.suppressed_for:
+                    raised.append(tick)
+    for rule, groups in alerts.items():
+        assert {group: len(raised) for group, raised in groups.items()} == dict.fromkeys(wanted[rule], 1), rule
+        assert wanted[rule]
+
+
+def test_suppression_for_the_window_alone_would_repeat_alerts(engines: Callable[[str], Engine]) -> None:
+    """A run looks back further than the window, so the events of a burst are seen for longer than the window."""
+    detection = kibana()["correlation_aws_denied_enumeration_multi_region_long_term_key"]
+    burst = [denied(i, i) for i in range(8)]
+    ticks = range(15 * MINUTE, 3 * HOUR, detection.interval)
+    seen = [tick for tick in ticks if run(engines("esql"), detection, burst, NOW + tick)]
+    assert 30 * MINUTE <= seen[-1] - seen[0] < detection.suppressed_for
