@@ -292,6 +292,17 @@ class KeywatchLuceneBackend(ArtefactBackend, LuceneBackend):
     #: source.address is a keyword, so a network is spelt out as patterns.
     cidr_expression = None
 
+    def convert_value_str(self, s: SigmaString, state: ConversionState) -> str:
+        """Write a value.
+
+        :raises SigmaFeatureNotSupportedByBackendError: for < and >, which a query string has no way to mean.
+        """
+        if any(sign in str(s) for sign in "<>"):
+            raise SigmaFeatureNotSupportedByBackendError(
+                f"value '{s}': Lucene can't match < or >, which begin a range; use ? instead, or format esql or kibana"
+            )
+        return super().convert_value_str(s, state)
+
     def convert_correlation_rule(self, rule: SigmaCorrelationRule, *_: Any, **__: Any) -> list[Any]:
         """Refuse a correlation.
 
