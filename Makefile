@@ -2,6 +2,7 @@
 #
 #   make convert TARGET=splunk [FORMAT=…] [OUT=…] [SETTINGS=…] [FILTERS=…] [RULES=…]
 #   make hunt LOGS="path …" [FORMAT=…] [SETTINGS=…] [FILTERS=…] [RULES=…]
+#   make backtest LOGS="path …" [REPORT=…] [MAX_PER_WEEK=…] [WRITE=…] [SETTINGS=…] [FILTERS=…] [RULES=…]
 #   make test
 
 VENV ?= .venv
@@ -11,7 +12,7 @@ PYTHON ?= python3
 options = $(foreach rules,$(RULES),--rules "$(rules)") $(foreach filters,$(FILTERS),--filters "$(filters)") \
     $(if $(SETTINGS),--settings "$(SETTINGS)") $(if $(FORMAT),--format "$(FORMAT)")
 
-.PHONY: help convert hunt targets test lint golden lock clean
+.PHONY: help convert hunt backtest targets test bench lint golden lock clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' $(MAKEFILE_LIST)
@@ -24,11 +25,20 @@ hunt: $(VENV)/.installed
 	@test -n "$(LOGS)" || { echo "make hunt needs LOGS=\"path …\": CloudTrail files or folders" >&2; exit 2; }
 	@$(BIN)/keywatch hunt $(options) $(LOGS)
 
+backtest: $(VENV)/.installed
+	@test -n "$(LOGS)" || { echo "make backtest needs LOGS=\"path …\": CloudTrail files or folders" >&2; exit 2; }
+	@$(BIN)/keywatch backtest $(options) $(if $(REPORT),--report "$(REPORT)") \
+	    $(if $(MAX_PER_WEEK),--max-per-week "$(MAX_PER_WEEK)") $(if $(WRITE),--write "$(WRITE)") $(LOGS)
+
 targets: $(VENV)/.installed
 	@$(BIN)/keywatch targets
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest
+
+# Simulates the events first, once: 5 million are 0.8 GB in build/bench.
+bench: $(VENV)/.installed-dev
+	$(BIN)/python tests/bench.py $(or $(EVENTS),100000 1000000 5000000)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

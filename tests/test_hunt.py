@@ -18,22 +18,24 @@ from hostile import correlations, written
 from keywatch.convert import convert
 from keywatch.hunt import Alert, hunt
 from keywatch.pack import PACK
-from keywatch.records import Coverage
+from keywatch.records import Coverage, Selection
 from keywatch.rules import load_pack
 from keywatch.settings import load_settings
 from keywatch.targets import TARGETS
 
 RULES = oracle.load(PACK)
+EVERYTHING = Selection()
 NAMES = {document["id"]: name for name, document in RULES.items()}
 
 
 def run(
-    *paths: Path, settings_path: Path | None = None, filters: tuple[Path, ...] = ()
+    *paths: Path, settings_path: Path | None = None, filters: tuple[Path, ...] = (), selection: Selection = EVERYTHING
 ) -> tuple[list[Alert], Coverage]:
     values = load_settings(settings_path)
     pack = load_pack([], list(filters), values, settings_path)
     assert not pack.problems
-    return hunt(convert(pack, TARGETS["duckdb"], values), paths)
+    coverage = Coverage()
+    return hunt(convert(pack, TARGETS["duckdb"], values), map(str, paths), selection, coverage), coverage
 
 
 def hunt_events(tmp_path: Path, events: list[dict[str, Any]]) -> list[Alert]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,6 @@ from keywatch.targets import TARGETS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from keywatch.hunt import Alert
-    from keywatch.records import Coverage
     from keywatch.rules import Pack
 
 _PATH = click.Path(path_type=Path)
@@ -69,6 +67,7 @@ def main() -> None:
       keywatch convert splunk
       keywatch convert elasticsearch --settings my-settings.yaml --filters my-filters/
       keywatch hunt ~/cloudtrail/AWSLogs/ --format ndjson
+      keywatch backtest ~/cloudtrail/AWSLogs/ --report report.html
     """
 
 
@@ -122,44 +121,165 @@ def convert(
         sys.exit(2)
 
 
+_MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"])
+
+
+def _source_options(command: Any) -> Any:
+    for option in (
+        click.argument("paths", nargs=-1, required=True),
+        click.option("--from", "start", type=_MOMENT, help="Events from this day or time (UTC) on."),
+        click.option("--to", "end", type=_MOMENT, help="Events before this day or time (UTC)."),
+        click.option("--account", "accounts", multiple=True, help="Events of this account; can be given again."),
+        click.option("--region", "regions", multiple=True, help="Events in this Region; can be given again."),
+    ):
+        command = option(command)
+    return command
+
+
 @main.command()
-@click.argument("paths", nargs=-1, required=True, type=_PATH)
 @click.option(
     "--format", "output_format", type=click.Choice(["table", "ndjson", "csv"]), default="table", show_default=True
 )
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there are alerts.")
 @_pack_options
+@_source_options
 def hunt(
-    paths: tuple[Path, ...],
+    paths: tuple[str, ...],
+    start: datetime | None,
+    end: datetime | None,
+    accounts: tuple[str, ...],
+    regions: tuple[str, ...],
     output_format: str,
     exit_code: bool,
     rules: tuple[Path, ...],
     filters: tuple[Path, ...],
     settings: Path | None,
 ) -> None:
-    r"""Find the attacks in CloudTrail files: PATHS are files and folders, .json and .json.gz, as AWS delivers them.
+    r"""Find the attacks in CloudTrail: PATHS are files, folders, - for standard input, or s3://bucket/prefix.
+
+    Files are .json and .json.gz as AWS delivers them, arrays, or an event a line. Where folders are as AWS lays them
+    out, --from, --to, --account and --region pass over files without opening them.
 
     Exit status: 0 when all was read, with or without alerts; 1 with --exit-code and alerts; 2 when something could not
     be read.
 
     \b
     Examples:
-      keywatch hunt AWSLogs/111122223333/CloudTrail/
+      keywatch hunt AWSLogs/111122223333/CloudTrail/ --from 2026-11-01
       keywatch hunt events.json.gz --format ndjson | jq .evidence
+      keywatch hunt s3://my-trail/AWSLogs/ --region us-east-1
     """
+    from keywatch import show
     from keywatch.convert import convert as run_conversion
     from keywatch.hunt import hunt as run
+    from keywatch.records import Coverage, Selection
 
     pack, values = _load(rules, filters, settings)
     conversion = run_conversion(pack, TARGETS["duckdb"], values)
-    alerts, coverage = run(conversion, paths, _progress)
-    _WRITERS[output_format](alerts)
+    coverage = Coverage()
+    with show.progress(coverage) as progress:
+        alerts = run(conversion, paths, Selection(start, end, accounts, regions), coverage, progress)
+    show.WRITERS[output_format](alerts)
     problems = _tell([*pack.problems, *conversion.problems, *coverage.problems])
-    click.echo(_summary(len(alerts), coverage, problems), err=True)
+    click.echo(f"{len(alerts)} alerts, {show.summary(coverage, problems)}", err=True)
     if problems:
         sys.exit(2)
     if exit_code and alerts:
         sys.exit(1)
+
+
+@main.command()
+@click.option("--report", type=_PATH, help="Write the result as one HTML page to this file.")
+@click.option("--max-per-week", type=click.FloatRange(min=0), help="Propose thresholds that keep alerts to this rate.")
+@click.option("--write", type=_PATH, help="Put the proposed thresholds into this settings file.")
+@_pack_options
+@_source_options
+def backtest(
+    paths: tuple[str, ...],
+    start: datetime | None,
+    end: datetime | None,
+    accounts: tuple[str, ...],
+    regions: tuple[str, ...],
+    report: Path | None,
+    max_per_week: float | None,
+    write: Path | None,
+    rules: tuple[Path, ...],
+    filters: tuple[Path, ...],
+    settings: Path | None,
+) -> None:
+    r"""Show how often the rules would have alerted on your CloudTrail, with other thresholds and windows too.
+
+    PATHS are those of `keywatch hunt`. The files are read once. Exit status: 0 when all was read, 2 when not.
+
+    \b
+    Examples:
+      keywatch backtest AWSLogs/ --report report.html
+      keywatch backtest AWSLogs/ --max-per-week 2 --write my-settings.yaml
+    """
+    from keywatch import show
+    from keywatch.backtest import backtest as run
+    from keywatch.backtest import write_proposals
+    from keywatch.records import Coverage, Selection
+    from keywatch.rules import load_pack
+
+    if write is not None and max_per_week is None:
+        raise UserError("--write needs --max-per-week: the rate that the thresholds are chosen for")
+    _, values = _load(rules, filters, settings)
+    coverage = Coverage()
+    with show.progress(coverage) as progress:
+        result = run(
+            lambda: load_pack(list(rules), list(filters), values, settings),
+            values,
+            paths,
+            Selection(start, end, accounts, regions),
+            coverage,
+            progress,
+        )
+    show.backtest(result, max_per_week)
+    if report is not None:
+        from keywatch.report import report as render
+
+        try:
+            report.write_text(render(result, max_per_week), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"can't be written: {error.strerror}", report) from error
+        click.echo(f"Report: {report}", err=True)
+    if write is not None and max_per_week is not None:
+        for line in write_proposals(result, max_per_week, write):
+            click.echo(f"{write}: {line}", err=True)
+    problems = _tell(result.problems)
+    click.echo(show.summary(coverage, problems), err=True)
+    if problems:
+        sys.exit(2)
+
+
+@main.command()
+@click.argument("folder", type=_PATH)
+@click.option("--events", type=click.IntRange(min=1), default=100_000, show_default=True, help="Everyday calls.")
+@click.option("--days", type=click.IntRange(min=1), default=7, show_default=True, help="Days that they lie in.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed writes the same files.")
+def simulate(folder: Path, events: int, days: int, seed: int) -> None:
+    r"""Write CloudTrail files to FOLDER: everyday calls, with attacks of each rule planted once a week.
+
+    Prints a line on each attack. The files are as AWS delivers them, so that your SIEM's import can be tried too.
+
+    \b
+    Examples:
+      keywatch simulate /tmp/trail && keywatch hunt /tmp/trail
+    """
+    from keywatch.simulate import simulate as run
+
+    files = 0
+    try:
+        for _, planted in run(folder, events, days, seed):
+            files += 1
+            for attack in planted:
+                click.echo(
+                    f"{attack.start:%Y-%m-%dT%H:%M:%SZ} {attack.principal}: {attack.name}, {attack.regions} Regions"
+                )
+    except OSError as error:
+        raise UserError(f"can't be written: {error.strerror}", Path(error.filename or folder)) from error
+    click.echo(f"{events} everyday calls in {files} files.", err=True)
 
 
 @main.command()
@@ -170,81 +290,6 @@ def targets() -> None:
             default = " (default)" if number == 0 else ""
             click.echo(f"{name:14} {output_format:14} {backend.formats[output_format]}{default}")
 
-
-def _progress(files: list[Path]) -> Iterable[Path]:
-    if not sys.stderr.isatty():
-        return files
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(files, "Reading", console=Console(stderr=True), transient=True)
-
-
-def _summary(alerts: int, coverage: Coverage, problems: int) -> str:
-    parts = [f"{alerts} alerts", f"{coverage.records} records", f"{coverage.files} files"]
-    if coverage.duplicates:
-        parts.append(f"{coverage.duplicates} duplicate events left out")
-    if coverage.digests:
-        parts.append(f"{coverage.digests} digest files passed over")
-    if problems:
-        parts.append(f"{problems} problems, named above")
-    return ", ".join(parts) + "."
-
-
-def _write_ndjson(alerts: list[Alert]) -> None:
-    from keywatch.hunt import to_ndjson
-
-    for alert in alerts:
-        click.echo(to_ndjson(alert))
-
-
-def _write_csv(alerts: list[Alert]) -> None:
-    """Write a row an alert; what is no plain text is JSON, which no spreadsheet takes for a formula."""
-    import json
-    from dataclasses import asdict, fields
-
-    from keywatch.hunt import Alert
-
-    writer = csv.DictWriter(sys.stdout, [field.name for field in fields(Alert)])
-    writer.writeheader()
-    for alert in alerts:
-        row = asdict(alert)
-        writer.writerow(
-            {key: json.dumps(value) if isinstance(value, dict | list) else value for key, value in row.items()}
-        )
-
-
-def _write_table(alerts: list[Alert]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    if not alerts:
-        click.echo("No alerts.")
-        return
-    table = Table("Level", "Seen", "Alert", box=box.SIMPLE_HEAD, pad_edge=False)
-    for alert in alerts:
-        seen = alert.first_seen if alert.first_seen == alert.last_seen else f"{alert.first_seen}\n{alert.last_seen}"
-        if alert.values:
-            who = ", ".join(map(str, alert.group.values()))
-            what = f"{alert.count} in one window: {', '.join(alert.values)}; {alert.events} events"
-        else:
-            who = ", ".join(alert.evidence.get("userIdentity.arn", []))
-            what = " in ".join(", ".join(alert.evidence.get(name, [])) for name in ("eventName", "awsRegion"))
-        text = Text(_printable(f"{alert.title}\n{who}\n{what}"), overflow="fold")
-        text.stylize("bold", 0, len(alert.title))
-        table.add_row(Text(alert.level, _STYLES.get(alert.level, "")), seen, text)
-    Console().print(table)
-
-
-#: An event's text can hold terminal escape sequences.
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
-
-
-_STYLES = {"critical": "bold red", "high": "red", "medium": "yellow"}
-_WRITERS = {"table": _write_table, "ndjson": _write_ndjson, "csv": _write_csv}
 
 if __name__ == "__main__":
     main()

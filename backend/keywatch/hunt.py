@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import chain, islice
-from pathlib import Path
+from itertools import chain
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -17,10 +18,13 @@ from sigma.correlations import SigmaCorrelationRule
 
 from keywatch.convert import Conversion
 from keywatch.errors import UserError
-from keywatch.records import Coverage, find_files, read_records
+from keywatch.records import Coverage, Selection, find_files, read_tables
 from keywatch.rules import fields_used
+from keywatch.sift import Sift, needs_of
 
-_BATCH = 50_000
+_ROWS = 20_000
+Progress = Callable[[int, int], None]
+_ALWAYS = ("eventTime", "eventID", "recipientAccountId", "awsRegion")
 
 
 @dataclass(frozen=True)
@@ -40,24 +44,49 @@ class Alert:
 
 
 def hunt(
-    conversion: Conversion, paths: Iterable[Path], progress: Callable[[list[Path]], Iterable[Path]] = iter
-) -> tuple[list[Alert], Coverage]:
+    conversion: Conversion,
+    paths: Iterable[str],
+    selection: Selection,
+    coverage: Coverage,
+    progress: Progress | None = None,
+) -> list[Alert]:
     """Hunt through files and folders.
 
     :param conversion: the rules, converted for the target duckdb.
-    :param progress: wraps the list of files; it may show how far the hunt is.
-    :return: the alerts by first time seen, and what was read.
+    :param paths: files, folders, `-` for standard input, `s3://bucket/prefix`.
+    :param coverage: is filled while files are read, so that an interrupted hunt can say how far it came.
+    :param progress: is called with the number of files read and of all, while they are read.
+    :return: the alerts by first time seen.
     """
-    coverage = Coverage()
-    columns = list(dict.fromkeys(["eventTime", "eventID", *fields_used(conversion.rules.values())]))
-    connection = duckdb.connect(":memory:", config={"enable_external_access": "false"})
-    try:
-        records = chain.from_iterable(read_records(path, coverage) for path in progress(find_files(paths, coverage)))
-        _load(connection, records, columns, coverage)
-        alerts = [alert for name in conversion.queries for alert in _alerts(connection, conversion, name)]
-    finally:
-        connection.close()
-    return sorted(alerts, key=lambda alert: (alert.first_seen, alert.title, str(alert.group))), coverage
+    with loaded(conversion, paths, selection, coverage, progress) as connection:
+        return alerts_in(connection, conversion)
+
+
+@contextmanager
+def loaded(
+    conversion: Conversion, paths: Iterable[str], selection: Selection, coverage: Coverage, progress: Progress | None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Read what the rules of a conversion may match into the table `cloudtrail`: a column a field, as text."""
+    rules = list(conversion.rules.values())
+    columns = list(dict.fromkeys([*_ALWAYS, *fields_used(rules)]))
+    files = find_files(paths, selection, coverage)
+    with TemporaryDirectory(prefix="keywatch-") as folder:
+        connection = duckdb.connect(":memory:", config={"memory_limit": "400MB", "temp_directory": folder})
+        connection.execute("SET enable_external_access = false")
+        try:
+            _load(
+                connection, read_tables(files, Sift(needs_of(rules)), columns), columns, coverage, progress, len(files)
+            )
+            _keep(connection, selection, coverage)
+            yield connection
+        finally:
+            connection.close()
+
+
+def alerts_in(connection: duckdb.DuckDBPyConnection, conversion: Conversion) -> list[Alert]:
+    """Run the rules over the table `cloudtrail`; return the alerts by first time seen."""
+    alerts = [alert for name in conversion.queries for alert in _alerts(connection, conversion, name)]
+    return sorted(alerts, key=lambda alert: (alert.first_seen, alert.title, str(alert.group)))
 
 
 def to_ndjson(alert: Alert) -> str:
@@ -66,42 +95,64 @@ def to_ndjson(alert: Alert) -> str:
 
 
 def _load(
-    connection: duckdb.DuckDBPyConnection, records: Iterator[dict[str, Any]], columns: list[str], coverage: Coverage
+    connection: duckdb.DuckDBPyConnection,
+    tables: Iterable[tuple[pa.Table, Coverage]],
+    columns: list[str],
+    coverage: Coverage,
+    progress: Progress | None,
+    files: int,
 ) -> None:
-    """Fill the table `cloudtrail`: a column a field, as text. An event that came over two trails is kept once."""
-    paths = [tuple(name.split(".")) for name in columns]
-    schema = pa.schema([(name, pa.string()) for name in columns])
-    connection.register("batch", schema.empty_table())
-    connection.execute("CREATE TABLE delivered AS SELECT * FROM batch")
-    while part := list(islice(records, _BATCH)):
-        table = pa.table([pa.array([_text(record, path) for record in part], pa.string()) for path in paths], schema)
-        connection.register("batch", table)
-        connection.execute("INSERT INTO delivered SELECT * FROM batch")
+    waiting = [pa.table([pa.array([], pa.string()) for _ in columns], names=columns)]
+    connection.register("chunk", waiting[0])
+    connection.execute("CREATE TABLE delivered AS SELECT * FROM chunk")
+    for table, part in chain(tables, [(None, Coverage())]):
+        coverage.add(part)
+        if progress is not None:
+            progress(coverage.files, files)
+        waiting += [table] if table is not None else []
+        if table is None or sum(map(len, waiting)) > _ROWS:  # few large inserts are faster than many small ones
+            connection.register("chunk", pa.concat_tables(waiting))
+            connection.execute("INSERT INTO delivered SELECT * FROM chunk")
+            waiting.clear()
+
+
+def _keep(connection: duckdb.DuckDBPyConnection, selection: Selection, coverage: Coverage) -> None:
+    """Make the table `cloudtrail` of the events that are wanted. One that came over two trails is kept once."""
     connection.execute("""
-        CREATE TABLE cloudtrail AS
+        CREATE TABLE timed AS
         SELECT * REPLACE (TRY_CAST("eventTime" AS TIMESTAMP) AS "eventTime") FROM delivered
         WHERE TRY_CAST("eventTime" AS TIMESTAMP) IS NOT NULL
-        QUALIFY "eventID" IS NULL OR row_number() OVER (PARTITION BY "eventID") = 1
     """)
-    timeless = _one(connection, 'SELECT count(*) FROM delivered WHERE TRY_CAST("eventTime" AS TIMESTAMP) IS NULL')
-    coverage.duplicates = coverage.records - timeless - _one(connection, "SELECT count(*) FROM cloudtrail")
+    timeless = _count(connection, "delivered") - _count(connection, "timed")
     if timeless:
         coverage.problems.append(UserError(f"{timeless} records have no eventTime that is a time; they were left out"))
-    connection.execute("DROP TABLE delivered")
+    connection.execute("""
+        CREATE TABLE single AS FROM timed
+        QUALIFY "eventID" IS NULL OR row_number() OVER (PARTITION BY "eventID") = 1
+    """)
+    coverage.duplicates = _count(connection, "timed") - _count(connection, "single")
+    connection.execute(
+        """
+        CREATE TABLE cloudtrail AS FROM single
+        WHERE ($start IS NULL OR "eventTime" >= $start) AND ($end IS NULL OR "eventTime" < $end)
+            AND (len($accounts) = 0 OR list_contains($accounts, "recipientAccountId"))
+            AND (len($regions) = 0 OR list_contains($regions, "awsRegion"))
+        """,
+        {
+            "start": selection.start,
+            "end": selection.end,
+            "accounts": list(selection.accounts),
+            "regions": list(selection.regions),
+        },
+    )
+    for name in ("delivered", "timed", "single"):
+        connection.execute(f"DROP TABLE {name}")
 
 
-def _one(connection: duckdb.DuckDBPyConnection, query: str) -> int:
-    row = connection.execute(query).fetchone()
+def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
     assert row is not None
     return int(row[0])
-
-
-def _text(record: Any, path: tuple[str, ...]) -> str | None:
-    for key in path:
-        record = record.get(key) if isinstance(record, dict) else None
-    if record is None or isinstance(record, str):
-        return record
-    return orjson.dumps(record).decode()
 
 
 def _alerts(connection: duckdb.DuckDBPyConnection, conversion: Conversion, name: str) -> Iterator[Alert]:

@@ -1,20 +1,41 @@
-"""Read CloudTrail records from files, in whatever shape they were left."""
+"""Read CloudTrail records from files, folders, standard input and S3, in whatever shape they were left."""
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from collections.abc import Iterable, Iterator
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from functools import cache
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import orjson
+import pyarrow as pa
+from isal import igzip, igzip_lib, isal_zlib
 
 from keywatch.errors import UserError
 
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+    from keywatch.sift import Sift
+
+STDIN = "-"
 _GZIP = b"\x1f\x8b"
+_MEMBER = b"\x1f\x8b\x08"
 _SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz")
+#: Where `aws s3 sync` leaves a trail's files, or an Organization's; the date is that of delivery.
+_DELIVERED = re.compile(r"AWSLogs/(?:o-\w+/)?(\d{12})/CloudTrail/([\w-]+)/(\d{4})/(\d\d)/(\d\d)/")
+_BROKEN: Any = (OSError, EOFError, igzip_lib.IsalError)
+#: Files that one worker reads at a time.
+_CHUNK = 32
+#: Bytes from which a file of lines is read line by line. CloudTrail's own files are far smaller.
+_LARGE = 8 * 2**20
 
 
 @dataclass
@@ -24,54 +45,242 @@ class Coverage:
     files: int = 0
     records: int = 0
     digests: int = 0
+    pruned: int = 0
     duplicates: int = 0
+    #: First and last day of delivery, where the paths tell.
+    days: set[date] = field(default_factory=set)
     problems: list[UserError] = field(default_factory=list)
 
+    def add(self, other: Coverage) -> None:
+        """Add what a worker read."""
+        self.files += other.files
+        self.records += other.records
+        self.problems += other.problems
 
-def find_files(paths: Iterable[Path], coverage: Coverage) -> list[Path]:
+
+@dataclass(frozen=True)
+class Selection:
+    """Which events are wanted. Times are UTC, without saying so; `end` is not included."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    accounts: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+
+    def may_hold(self, path: str) -> bool:
+        """Tell whether a file can hold wanted events, by where AWS delivered it."""
+        match = _DELIVERED.search(path)
+        day = delivered_on(path)
+        if match is None or day is None:
+            return True
+        account, region = match.groups()[:2]
+        return (
+            (not self.accounts or account in self.accounts)
+            and (not self.regions or region in self.regions)
+            and (self.start is None or day >= self.start.date())
+            # Delivery comes after the event, and across midnight that is the next day.
+            and (self.end is None or day <= (self.end - timedelta(seconds=1)).date() + timedelta(days=1))
+        )
+
+
+def delivered_on(path: str) -> date | None:
+    """Return the day that AWS delivered a file on, if its path tells."""
+    match = _DELIVERED.search(path)
+    try:
+        return date(*map(int, match.groups()[2:])) if match else None
+    except ValueError:
+        return None
+
+
+def find_files(paths: Iterable[str], selection: Selection, coverage: Coverage) -> list[str]:
     """List the files to read: those named, and in folders all that look like JSON, digest files left out.
 
     A path that does not exist, or a folder without any such file, becomes a problem of the coverage.
+    :param paths: files, folders, `-` for standard input, `s3://bucket/prefix`.
     """
-    files: list[Path] = []
+    files: list[str] = []
     for path in paths:
-        if not path.is_dir():
+        try:
+            found = _listed(path)
+        except OSError as error:
+            coverage.problems.append(UserError(f"can't be listed: {_reason(error)}", Path(path)))
+            continue
+        if found is None:
             files.append(path)  # one that is not there is named when it is opened
             continue
-        found = sorted(file for file in path.rglob("*") if file.name.endswith(_SUFFIXES) and file.is_file())
-        logs = [file for file in found if "CloudTrail-Digest" not in str(file)]
+        logs = [file for file in found if "CloudTrail-Digest" not in file]
         coverage.digests += len(found) - len(logs)
         if not found:
-            coverage.problems.append(UserError(f"holds no file that ends in {', '.join(_SUFFIXES)}", path))
-        files += logs
+            coverage.problems.append(UserError(f"holds no file that ends in {', '.join(_SUFFIXES)}", Path(path)))
+        wanted = [file for file in logs if selection.may_hold(file)]
+        coverage.pruned += len(logs) - len(wanted)
+        files += wanted
+    days = [day for day in map(delivered_on, files) if day is not None]
+    coverage.days = {min(days), max(days)} if days else set()
     return files
 
 
-def read_records(path: Path, coverage: Coverage) -> Iterator[dict[str, Any]]:
+def read_tables(files: Sequence[str], sift: Sift, columns: Sequence[str]) -> Iterator[tuple[pa.Table, Coverage]]:
+    """Read files, in several processes where there are many; yield a table and what it covers for each few of them.
+
+    :param columns: dotted names of the fields that the table has, as text.
+    """
+    chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
+    workers = min(len(chunks), os.cpu_count() or 1)
+    if workers < 2:  # noqa: PLR2004
+        for chunk in chunks:
+            yield _read_table(chunk, sift, columns)
+        return
+    with ProcessPoolExecutor(workers, initializer=_begin, initargs=(sift, columns)) as pool:
+        try:
+            yield from pool.map(_read_chunk, chunks)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def read_records(file: str, sift: Sift, coverage: Coverage) -> Iterator[dict[str, Any]]:
     """Yield the records of a file: `{"Records": […]}` as AWS delivers it, an array, one event, or one a line.
 
-    What can't be read becomes a problem of the coverage; nothing else of the file is lost by it.
+    Records that the sift passes over are counted, and not parsed. What can't be read becomes a problem of the coverage;
+    nothing else of the file is lost by it.
     """
     try:
-        content = path.read_bytes()
-        if content.startswith(_GZIP):
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        coverage.problems.append(UserError(f"can't be read: {reason}", path))
+        content = _content(file)
+    except _BROKEN as error:
+        coverage.problems.append(UserError(f"can't be read: {_reason(error)}", Path(file)))
         return
     coverage.files += 1
-    for line, document in _documents(content, path, coverage):
-        for record in _records(document):
-            if not isinstance(record, dict) or "eventName" not in record:
-                problem = "not a CloudTrail record: an object with eventName is wanted"
-                coverage.problems.append(UserError(problem, path, line))
-            else:
-                coverage.records += 1
-                yield record
+    if isinstance(content, bytes) and (survivors := sift.survivors(content)) is not None:
+        try:
+            kept = [orjson.loads(record) for record in survivors]
+        except orjson.JSONDecodeError:
+            pass  # two records that could not be told apart: the file is parsed whole
+        else:
+            coverage.records += sift.count(content)
+            yield from kept
+            return
+    try:
+        for line, document in _documents(content, file, coverage):
+            for record in _records(document):
+                if not isinstance(record, dict) or "eventName" not in record:
+                    problem = "not a CloudTrail record: an object with eventName is wanted"
+                    coverage.problems.append(UserError(problem, Path(file), line))
+                else:
+                    coverage.records += 1
+                    yield record
+    except _BROKEN as error:  # of a large file, further on
+        coverage.problems.append(UserError(f"can't be read to its end: {_reason(error)}", Path(file)))
 
 
-def _documents(content: bytes, path: Path, coverage: Coverage) -> Iterator[tuple[int | None, Any]]:
+_worker: tuple[Sift, Sequence[str]]
+
+
+def _begin(sift: Sift, columns: Sequence[str]) -> None:
+    global _worker  # noqa: PLW0603
+    _worker = sift, columns
+
+
+def _read_chunk(files: Sequence[str]) -> tuple[pa.Table, Coverage]:
+    return _read_table(files, *_worker)
+
+
+def _read_table(files: Sequence[str], sift: Sift, columns: Sequence[str]) -> tuple[pa.Table, Coverage]:
+    coverage = Coverage()
+    order = sorted(columns)  # fields of one object lie side by side
+    paths = [tuple(name.split(".")) for name in order]
+    rows = [_row(record, paths) for file in files for record in read_records(file, sift, coverage)]
+    arrays = [pa.array(column, pa.string()) for column in (zip(*rows, strict=True) if rows else [()] * len(order))]
+    return pa.table(arrays, names=order).select(list(columns)), coverage
+
+
+def _row(record: dict[str, Any], paths: list[tuple[str, ...]]) -> list[str | None]:
+    """Return the fields as text: JSON's where a field holds no text."""
+    row: list[str | None] = []
+    opened: tuple[str, ...] = ()
+    inside: Any = record
+    for path in paths:
+        if path[:-1] != opened:
+            opened, inside = path[:-1], record
+            for key in opened:
+                inside = inside.get(key) if isinstance(inside, dict) else None
+        value = inside.get(path[-1]) if isinstance(inside, dict) else None
+        row.append(value if value is None or isinstance(value, str) else orjson.dumps(value).decode())
+    return row
+
+
+def _listed(path: str) -> list[str] | None:
+    """Return the files of a folder that look like JSON, in order; None for what is no folder."""
+    if path.startswith("s3://"):
+        from pyarrow.fs import FileSelector, FileType
+
+        system, inside = _s3(path)
+        if system.get_file_info(inside).type == FileType.File:
+            return None
+        found = system.get_file_info(FileSelector(inside, recursive=True))
+        return sorted(f"s3://{info.path}" for info in found if info.is_file and info.path.endswith(_SUFFIXES))
+    if not Path(path).is_dir():
+        return None
+    return sorted(
+        os.path.join(folder, name)  # noqa: PTH118  # Path takes a while for a million files
+        for folder, _, names in os.walk(path, onerror=_raise)
+        for name in names
+        if name.endswith(_SUFFIXES)
+    )
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _content(file: str) -> bytes | BinaryIO:
+    """Return a file's bytes, decompressed; of a large one, a stream."""
+    if file == STDIN:
+        return _decompressed(sys.stdin.buffer.read())
+    if file.startswith("s3://"):
+        system, inside = _s3(file)
+        with system.open_input_stream(inside, compression=None) as stream:
+            return _decompressed(stream.read())
+    if Path(file).stat().st_size < _LARGE:
+        return _decompressed(Path(file).read_bytes())
+    with Path(file).open("rb") as plain:
+        zipped = plain.read(2) == _GZIP
+    return cast(BinaryIO, igzip.open(file) if zipped else Path(file).open("rb"))
+
+
+def _decompressed(content: bytes) -> bytes:
+    """Decompress what is compressed: in one step, three times as fast, where the size at the end is the whole size."""
+    if not content.startswith(_GZIP):
+        return content
+    size = int.from_bytes(content[-4:], "little")
+    if content.count(_MEMBER) == 1 and size < 1100 * len(content):  # deflate can't make more of it
+        data: bytes = isal_zlib.decompress(content, isal_zlib.MAX_WBITS + 16, bufsize=size + 1)
+        if len(data) == size:
+            return data
+    return bytes(igzip.decompress(content))
+
+
+def _s3(uri: str) -> tuple[FileSystem, str]:
+    bucket, _, inside = uri.removeprefix("s3://").partition("/")
+    return _s3_system(), f"{bucket}/{inside}".rstrip("/")
+
+
+@cache
+def _s3_system() -> FileSystem:
+    """Connect to S3 with the credentials, Region and endpoint that the AWS SDKs take from the environment."""
+    from pyarrow.fs import S3FileSystem
+
+    return S3FileSystem(endpoint_override=os.environ.get("AWS_ENDPOINT_URL"))
+
+
+def _documents(content: bytes | BinaryIO, file: str, coverage: Coverage) -> Iterator[tuple[int | None, Any]]:
+    if not isinstance(content, bytes):
+        with content as stream:
+            first = stream.readline()
+            if _parses(first):
+                yield from _lines(chain([first], stream), file, coverage)
+                return
+            content = first + stream.read()
     if not content.strip():
         return
     try:
@@ -81,17 +290,33 @@ def _documents(content: bytes, path: Path, coverage: Coverage) -> Iterator[tuple
         whole = error
     lines = content.splitlines()
     if len(lines) == 1 or not lines[0].rstrip().endswith((b"}", b"]")):
-        coverage.problems.append(UserError(f"not JSON: {whole}", path))
+        coverage.problems.append(UserError(f"not JSON: {whole}", Path(file)))
         return
+    yield from _lines(lines, file, coverage)
+
+
+def _parses(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _lines(lines: Iterable[bytes], file: str, coverage: Coverage) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(lines, 1):
         try:
             if line.strip():
                 yield number, orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            coverage.problems.append(UserError(f"not JSON: {error}", path, number))
+            coverage.problems.append(UserError(f"not JSON: {error}", Path(file), number))
 
 
 def _records(document: Any) -> list[Any]:
     if isinstance(document, dict) and isinstance(document.get("Records"), list):
         return document["Records"]  # type: ignore[no-any-return]
     return document if isinstance(document, list) else [document]
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -9,6 +9,7 @@ from typing import Any
 from engines import Engine
 from keywatch.convert import Conversion
 from keywatch.hunt import hunt
+from keywatch.records import Coverage, Selection
 
 
 class DuckDB(Engine):
@@ -24,7 +25,8 @@ class DuckDB(Engine):
     def found(self, conversion: Conversion, events: list[dict[str, Any]]) -> dict[str, list[str]]:
         """Hunt through the events."""
         self.path.write_text(json.dumps({"Records": events}), encoding="utf-8")
-        alerts, coverage = hunt(conversion, [self.path])
+        coverage = Coverage()
+        alerts = hunt(conversion, [str(self.path)], Selection(), coverage)
         assert not coverage.problems
         names = {str(rule.id): name for name, rule in conversion.rules.items()}
         found: dict[str, list[str]] = {name: [] for name in conversion.queries}

@@ -24,6 +24,21 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+#: Windows of the same keys that overlap get the same number.
+_OVERLAPPING = """opened AS (
+    SELECT {keys}, "eventTime", value_count,
+        "eventTime" - INTERVAL {window} SECONDS > lag("eventTime") OVER (
+            PARTITION BY {keys} ORDER BY "eventTime"
+        ) AS opens
+    FROM crossed
+), numbered AS (
+    SELECT *, count(*) FILTER (opens) OVER (
+        PARTITION BY {keys} ORDER BY "eventTime" RANGE UNBOUNDED PRECEDING
+    ) AS alert_number
+    FROM opened
+)"""
+
+
 class KeywatchDuckDBBackend(ArtefactBackend, SlidingWindowBackend):
     """SQL for DuckDB."""
 
@@ -105,20 +120,11 @@ class KeywatchDuckDBBackend(ArtefactBackend, SlidingWindowBackend):
     value_count_condition_expression: ClassVar = {
         "sliding": "crossed AS (\n    SELECT * FROM counted WHERE value_count {op} {count}\n)"
     }
-    #: A hunt goes through months, where one principal can raise several alerts: so a phase after the condition that
-    #: joins windows that overlap, and gathers what lies in them.
-    alert_expression: ClassVar[str] = """opened AS (
-    SELECT {groupby}, "eventTime", value_count,
-        "eventTime" - INTERVAL {window} SECONDS > lag("eventTime") OVER (
-            PARTITION BY {groupby} ORDER BY "eventTime"
-        ) AS opens
-    FROM crossed
-), numbered AS (
-    SELECT *, count(*) FILTER (opens) OVER (
-        PARTITION BY {groupby} ORDER BY "eventTime" RANGE UNBOUNDED PRECEDING
-    ) AS alert_number
-    FROM opened
-), alerts AS (
+    #: A hunt goes through months, where one principal can raise several alerts: so a phase after the condition joins
+    #: windows that overlap, and gathers what lies in them.
+    alert_expression: ClassVar[str] = (
+        _OVERLAPPING.replace("{keys}", "{groupby}")
+        + """, alerts AS (
     SELECT {groupby}, max(value_count) AS most_values,
         min("eventTime") - INTERVAL {window} SECONDS AS window_start, max("eventTime") AS window_end
     FROM numbered GROUP BY {groupby}, alert_number
@@ -130,6 +136,7 @@ FROM alerts JOIN counted USING ({groupby})
 WHERE "eventTime" BETWEEN window_start AND window_end
 GROUP BY {groupby}, most_values, window_start
 ORDER BY first_seen, {groupby}"""
+    )
 
     def sliding_variables(self, rule: SigmaCorrelationRule) -> dict[str, str]:
         """Add `present`: the condition that the group's fields and the counted field have a value."""
@@ -188,6 +195,22 @@ ORDER BY first_seen, {groupby}"""
         return "\n".join(queries)
 
     finalize_output_default = finalize_output_sql
+
+
+class KeywatchGridBackend(KeywatchDuckDBBackend):
+    """SQL that tells when a correlation would have alerted at each threshold of the table `thresholds`."""
+
+    identifier: ClassVar[str] = "keywatch_grid"
+    value_count_condition_expression: ClassVar = {
+        "sliding": "crossed AS (\n    SELECT * FROM counted JOIN thresholds ON value_count >= threshold\n)"
+    }
+    alert_expression: ClassVar[str] = (
+        _OVERLAPPING.replace("{keys}", "{groupby}, threshold")
+        + """
+SELECT threshold, concat_ws(' ', {groupby}) AS principal, min("eventTime") AS first_crossed
+FROM numbered GROUP BY {groupby}, threshold, alert_number
+ORDER BY threshold, first_crossed, principal"""
+    )
 
 
 def _pattern(part: Any) -> str:

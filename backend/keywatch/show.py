@@ -1,0 +1,156 @@
+"""What the program prints: alerts, the grid of a backtest, progress, and what was covered."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from keywatch.backtest import Backtest, RuleResult
+    from keywatch.hunt import Alert
+    from keywatch.records import Coverage
+
+
+@contextmanager
+def progress(coverage: Coverage) -> Iterator[Callable[[int, int], None] | None]:
+    """Show on a terminal how many files were read; say what was covered when the user interrupts, and exit with 130."""
+    try:
+        if not sys.stderr.isatty():
+            yield None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = TextColumn("Reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+    except KeyboardInterrupt:
+        click.echo(f"Interrupted, so nothing can be said of the rest: {summary(coverage, 0)}", err=True)
+        sys.exit(130)
+
+
+def summary(coverage: Coverage, problems: int) -> str:
+    """Say what was read."""
+    parts = [f"{coverage.records} records", f"{coverage.files} files"]
+    if coverage.pruned:
+        parts.append(f"{coverage.pruned} files of other days, accounts or Regions passed over")
+    if coverage.digests:
+        parts.append(f"{coverage.digests} digest files passed over")
+    if coverage.duplicates:
+        parts.append(f"{coverage.duplicates} duplicate events left out")
+    if problems:
+        parts.append(f"{problems} problems, named above")
+    return ", ".join(parts) + "."
+
+
+def backtest(result: Backtest, most_a_week: float | None) -> None:
+    """Print what each rule would have raised, and for those that count the alerts of each threshold and window."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(f"{result.start} to {result.end}, {result.weeks:.1f} weeks\n", highlight=False)
+    table = Table("Rule", "Set", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("Alerts", "Principals", "Days", "A week"):
+        table.add_column(column, justify="right")
+    if most_a_week is not None:
+        table.add_column(f"For {most_a_week:g} a week")
+    for rule in result.rules:
+        principals = {str(alert.evidence.get("userIdentity.arn") or alert.group) for alert in rule.alerts}
+        days = {alert.first_seen[:10] for alert in rule.alerts}
+        counts = (len(rule.alerts), len(principals), len(days))
+        setting = f"{rule.threshold} in {rule.window}" if rule.window else "each event"
+        row = [rule.title, setting, *map(str, counts), f"{len(rule.alerts) / result.weeks:.1f}"]
+        if most_a_week is not None:
+            proposal = result.proposal(rule, most_a_week)
+            row.append("" if rule.window is None else f"{proposal} in {rule.window}" if proposal else "none")
+        table.add_row(*row)
+    console.print(table)
+    for rule in result.rules:
+        if rule.window is not None:
+            console.print(_grid(result, rule))
+
+
+def _grid(result: Backtest, rule: RuleResult) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from keywatch.backtest import THRESHOLDS
+
+    table = Table(title=rule.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Window")
+    for number in THRESHOLDS:
+        table.add_column(str(number), justify="right")
+    for window in result.windows:
+        cells = []
+        for number in THRESHOLDS:
+            is_set = (window, number) == (rule.window, rule.threshold)
+            cells.append(Text(str(rule.cell(window, number).alerts), "reverse" if is_set else ""))
+        table.add_row(window, *cells)
+    return table
+
+
+def _write_ndjson(alerts: list[Alert]) -> None:
+    from keywatch.hunt import to_ndjson
+
+    for alert in alerts:
+        click.echo(to_ndjson(alert))
+
+
+def _write_csv(alerts: list[Alert]) -> None:
+    """Write a row an alert; what is no plain text is JSON, which no spreadsheet takes for a formula."""
+    import json
+    from dataclasses import asdict, fields
+
+    from keywatch.hunt import Alert
+
+    writer = csv.DictWriter(sys.stdout, [field.name for field in fields(Alert)])
+    writer.writeheader()
+    for alert in alerts:
+        row = asdict(alert)
+        writer.writerow(
+            {key: json.dumps(value) if isinstance(value, dict | list) else value for key, value in row.items()}
+        )
+
+
+def _write_table(alerts: list[Alert]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not alerts:
+        click.echo("No alerts.")
+        return
+    table = Table("Level", "Seen", "Alert", box=box.SIMPLE_HEAD, pad_edge=False)
+    for alert in alerts:
+        seen = alert.first_seen if alert.first_seen == alert.last_seen else f"{alert.first_seen}\n{alert.last_seen}"
+        if alert.values:
+            who = ", ".join(map(str, alert.group.values()))
+            what = f"{alert.count} in one window: {', '.join(alert.values)}; {alert.events} events"
+        else:
+            who = ", ".join(alert.evidence.get("userIdentity.arn", []))
+            what = " in ".join(", ".join(alert.evidence.get(name, [])) for name in ("eventName", "awsRegion"))
+        text = Text(_printable(f"{alert.title}\n{who}\n{what}"), overflow="fold")
+        text.stylize("bold", 0, len(alert.title))
+        table.add_row(Text(alert.level, _STYLES.get(alert.level, "")), seen, text)
+    Console().print(table)
+
+
+#: An event's text can hold terminal escape sequences.
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
+
+
+_STYLES = {"critical": "bold red", "high": "red", "medium": "yellow"}
+WRITERS = {"table": _write_table, "ndjson": _write_ndjson, "csv": _write_csv}

@@ -1,0 +1,141 @@
+"""The sift never drops a record that a rule matches, however its JSON is spelt."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_values import MODIFIERS, near, rule
+
+import oracle
+from events import ASIA, denied, histories, invoked
+from hostile import TEXTS
+from keywatch.pack import PACK
+from keywatch.records import Coverage, read_records
+from keywatch.rules import load_pack
+from keywatch.settings import load_settings
+from keywatch.sift import Sift, needs_of
+
+Event = dict[str, Any]
+RULES = oracle.load(PACK)
+
+
+def sift_of(*paths: Path) -> Sift:
+    pack = load_pack(list(paths), [], load_settings(None))
+    assert not pack.problems
+    return Sift(needs_of(pack.in_order()))
+
+
+SIFT = sift_of()
+
+
+def spelt(value: Any, source: random.Random, *, spaces: bool) -> str:
+    """Write JSON in one of its many ways: any character escaped, spaces anywhere, keys after the first in any order."""
+
+    def gap() -> str:
+        return source.choice(["", "", " ", "\n\t"]) if spaces else ""
+
+    if isinstance(value, dict):
+        keys = list(value)
+        rest = keys[1:] if keys[:1] == ["eventVersion"] else keys
+        source.shuffle(rest)
+        pairs = [
+            f"{_text(key, source)}{gap()}:{gap()}{spelt(value[key], source, spaces=spaces)}"
+            for key in [*keys[: len(keys) - len(rest)], *rest]
+        ]
+        return "{" + f"{gap()},{gap()}".join(pairs) + gap() + "}"
+    if isinstance(value, list):
+        return "[" + f"{gap()},".join(spelt(item, source, spaces=spaces) for item in value) + "]"
+    return _text(value, source) if isinstance(value, str) else json.dumps(value)
+
+
+def _text(text: str, source: random.Random) -> str:
+    if text == "eventVersion" or source.random() < 0.7:
+        return json.dumps(text, ensure_ascii=source.random() < 0.5)
+    units = json.dumps(text)[1:-1]
+    if source.random() < 0.5:
+        return '"' + units.replace("/", "\\/") + '"'
+    position = source.randrange(len(text) + 1)
+    escaped = "".join(f"\\u{ord(char):04x}" for char in text[position : position + 1] if ord(char) < 0x10000)
+    return json.dumps(text[:position])[:-1] + escaped + json.dumps(text[position + bool(escaped) :])[1:]
+
+
+def kept(sift: Sift, records: list[str], folder: Path) -> list[Event]:
+    """Return what is read of a file of records that are spelt already."""
+    path = folder / "records.json"
+    path.write_text('{"Records":[' + ",".join(records) + "]}", encoding="utf-8")
+    coverage = Coverage()
+    found = list(read_records(str(path), sift, coverage))
+    assert not coverage.problems
+    assert coverage.records == len(records)
+    return found
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(events=histories(), seed=st.integers(), spaces=st.booleans())
+def test_every_record_that_a_rule_matches_is_kept(events: list[Event], seed: int, spaces: bool, tmp_path: Path) -> None:
+    source = random.Random(seed)
+    found = kept(SIFT, [spelt(event, source, spaces=spaces) for event in events], tmp_path)
+    wanted = [event for event in events if any(oracle.matches(r, event) for r in RULES.values() if "detection" in r)]
+    assert all(event in found for event in wanted)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(value=TEXTS, modifier=st.sampled_from(MODIFIERS), seed=st.integers())
+def test_every_record_that_a_hostile_value_matches_is_kept(
+    value: str, modifier: str, seed: int, tmp_path: Path
+) -> None:
+    document = rule(value, modifier)
+    path = tmp_path / "one.yml"
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    source = random.Random(seed)
+    events = [denied(0, 0, userAgent=text) for text in near(value)]
+    found = kept(sift_of(path), [spelt(event, source, spaces=False) for event in events], tmp_path)
+    assert all(event in found for event in events if oracle.matches(document, event))
+
+
+def test_what_no_rule_can_match_is_passed_over(tmp_path: Path) -> None:
+    events = [
+        denied(0, 0, errorCode=None),
+        denied(1, 0, key=ASIA),
+        denied(2, 0, name="DescribeInstances"),
+        denied(3, 0),
+    ]
+    records = [orjson.dumps(event).decode() for event in events]
+    assert kept(SIFT, records, tmp_path) == [events[3]]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"eventVersion": "1"},
+        {"x": [{"eventVersion": "1", "eventName": "no record"}, {"eventVersion": "2", "eventName": "nor this"}]},
+        {"text": '{"eventVersion":"1"}, {"eventVersion":"2"}'},
+    ],
+)
+def test_the_beginning_of_a_record_inside_a_record(parameters: Event, tmp_path: Path) -> None:
+    events = [denied(i, 0, requestParameters=parameters) for i in range(3)]
+    assert kept(SIFT, [orjson.dumps(event).decode() for event in events], tmp_path) == events
+
+
+@pytest.mark.parametrize("source", ["bedroc\u212a.amazonaws.com", "bedrock.amazonaws.com"])
+def test_letters_that_are_others_in_lower_case(source: str, tmp_path: Path) -> None:
+    event = invoked(0, 0, source=source)
+    assert kept(SIFT, [orjson.dumps(event).decode()], tmp_path) == [event]
+
+
+def test_a_rule_without_a_pattern_turns_the_sift_off(tmp_path: Path) -> None:
+    path = tmp_path / "one.yml"
+    document = rule("^aws", "|re")
+    document["detection"]["condition"] = "value"
+    path.write_text(yaml.safe_dump(document))
+    assert sift_of(path).rules is None
+    event = invoked(0, 0, userAgent="x")
+    assert kept(sift_of(path), [orjson.dumps(event).decode()], tmp_path) == [event]
