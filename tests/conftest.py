@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -29,6 +30,13 @@ def engines(request: pytest.FixtureRequest) -> Callable[[str], Engine]:
     return cache(lambda name: ENGINES[name](request))
 
 
+def absent(reason: str) -> NoReturn:
+    """Skip a test whose program is not there; fail it where KEYWATCH_NO_SKIP says that nothing may be skipped."""
+    if os.environ.get("KEYWATCH_NO_SKIP"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @pytest.fixture
 def cloudtrail_samples() -> Path:
     """Return the folder of real CloudTrail records that KEYWATCH_SAMPLES names."""
@@ -45,9 +53,7 @@ def elasticsearch() -> Iterator[elastic.Node]:
         reason = (
             f"no {', '.join(missing)}: a JDK 17 and Maven run the Elasticsearch tests (apt install default-jdk maven)"
         )
-        if os.environ.get("KEYWATCH_NO_SKIP"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        absent(reason)
     with elastic.running() as node:
         yield node
 

@@ -139,3 +139,12 @@ def test_a_rule_without_a_pattern_turns_the_sift_off(tmp_path: Path) -> None:
     assert sift_of(path).rules is None
     event = invoked(0, 0, userAgent="x")
     assert kept(sift_of(path), [orjson.dumps(event).decode()], tmp_path) == [event]
+
+
+def test_a_value_without_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "one.yml"
+    document = rule("x", "")
+    document["detection"] = {"value": {"managementEvent": "true", "readOnly": "fal*"}, "condition": "value"}
+    path.write_text(yaml.safe_dump(document))
+    events = [denied(0, 0, readOnly=False), denied(1, 0)]
+    assert kept(sift_of(path), [orjson.dumps(event).decode() for event in events], tmp_path) == events[:1]
