@@ -3,6 +3,7 @@
 #   make convert TARGET=splunk [FORMAT=…] [OUT=…] [SETTINGS=…] [FILTERS=…] [RULES=…]
 #   make hunt LOGS="path …" [FORMAT=…] [SETTINGS=…] [FILTERS=…] [RULES=…]
 #   make backtest LOGS="path …" [REPORT=…] [MAX_PER_WEEK=…] [WRITE=…] [SETTINGS=…] [FILTERS=…] [RULES=…]
+#   make upstream OUT=dir
 #   make test
 
 VENV ?= .venv
@@ -12,7 +13,7 @@ PYTHON ?= python3
 options = $(foreach rules,$(RULES),--rules "$(rules)") $(foreach filters,$(FILTERS),--filters "$(filters)") \
     $(if $(SETTINGS),--settings "$(SETTINGS)") $(if $(FORMAT),--format "$(FORMAT)")
 
-.PHONY: help convert hunt backtest targets test bench lint golden lock clean
+.PHONY: help convert hunt backtest upstream targets test bench lint golden lock clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' $(MAKEFILE_LIST)
@@ -29,6 +30,10 @@ backtest: $(VENV)/.installed
 	@test -n "$(LOGS)" || { echo "make backtest needs LOGS=\"path …\": CloudTrail files or folders" >&2; exit 2; }
 	@$(BIN)/keywatch backtest $(options) $(if $(REPORT),--report "$(REPORT)") \
 	    $(if $(MAX_PER_WEEK),--max-per-week "$(MAX_PER_WEEK)") $(if $(WRITE),--write "$(WRITE)") $(LOGS)
+
+upstream: $(VENV)/.installed
+	@test -n "$(OUT)" || { echo "make upstream needs OUT=dir: a folder, or a checkout of SigmaHQ/sigma" >&2; exit 2; }
+	@$(BIN)/keywatch upstream "$(OUT)"
 
 targets: $(VENV)/.installed
 	@$(BIN)/keywatch targets

@@ -283,6 +283,21 @@ def simulate(folder: Path, events: int, days: int, seed: int) -> None:
 
 
 @main.command()
+@click.argument("folder", type=_PATH)
+def upstream(folder: Path) -> None:
+    r"""Write to FOLDER what a pull request to SigmaHQ/sigma needs: the pack's rules, and the request's text.
+
+    \b
+    Examples:
+      keywatch upstream ~/src/sigma
+    """
+    from keywatch.upstream import upstream as run
+
+    for path in run(folder):
+        click.echo(path)
+
+
+@main.command()
 def targets() -> None:
     """List the targets, their formats and correlation methods."""
     for name, target in TARGETS.items():

@@ -102,18 +102,19 @@ def _load(
     progress: Progress | None,
     files: int,
 ) -> None:
-    waiting = [pa.table([pa.array([], pa.string()) for _ in columns], names=columns)]
-    connection.register("chunk", waiting[0])
+    empty = pa.table([pa.array([], pa.string()) for _ in columns], names=columns)
+    connection.register("chunk", empty)
     connection.execute("CREATE TABLE delivered AS SELECT * FROM chunk")
-    for table, part in chain(tables, [(None, Coverage())]):
+    waiting = empty
+    for table, part in chain(tables, [(empty, Coverage())]):
         coverage.add(part)
         if progress is not None:
             progress(coverage.files, files)
-        waiting += [table] if table is not None else []
-        if table is None or sum(map(len, waiting)) > _ROWS:  # few large inserts are faster than many small ones
-            connection.register("chunk", pa.concat_tables(waiting))
+        waiting = pa.concat_tables([waiting, table])
+        if len(waiting) > _ROWS or table is empty:  # few large inserts are faster than many small ones
+            connection.register("chunk", waiting)
             connection.execute("INSERT INTO delivered SELECT * FROM chunk")
-            waiting.clear()
+            waiting = empty
 
 
 def _keep(connection: duckdb.DuckDBPyConnection, selection: Selection, coverage: Coverage) -> None:

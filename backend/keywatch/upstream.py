@@ -1,0 +1,62 @@
+"""Write what a pull request to SigmaHQ/sigma needs: the rules where it keeps them, and the text of the request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from keywatch.errors import UserError
+from keywatch.pack import PACK, read_yaml
+
+#: The order that SigmaHQ's rule conventions give (sigma-specification, sigmahq/sigmahq-rule-convention.md), with the
+#: keys that correlations have besides.
+ORDER = (
+    "title", "id", "name", "related", "status", "description", "references", "author", "date", "modified", "tags",
+    "logsource", "detection", "correlation", "falsepositives", "level",
+)  # fmt: skip
+
+
+def upstream(folder: Path) -> list[Path]:
+    """Write the rules of the pack and `pull-request.md`; return the files.
+
+    Rule files are copied as they are: everything of this project's own lies beside them, not in them.
+    :raises UserError: for a rule with a key that SigmaHQ does not take, or in another order, and if a file can't be
+        written.
+    """
+    rules = {path: read_yaml(path) for path in sorted(PACK.rglob("*.yml"))}
+    for path, rule in rules.items():
+        _check(path, rule)
+    files = {path.relative_to(PACK): path.read_text(encoding="utf-8") for path in rules}
+    files[Path("pull-request.md")] = "".join(_request(rules))
+    try:
+        for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"can't be written: {error.strerror}", Path(error.filename or folder)) from error
+    return [folder / name for name in files]
+
+
+def _check(path: Path, rule: dict[str, Any]) -> None:
+    unknown = [key for key in rule if key not in ORDER]
+    if unknown:
+        raise UserError(f"key '{unknown[0]}' is not accepted by SigmaHQ; put it into a guide under sigma/guides", path)
+    if list(rule) != [key for key in ORDER if key in rule]:
+        raise UserError(f"keys are in another order than SigmaHQ's: {', '.join(ORDER)}", path)
+
+
+def _request(rules: dict[Path, dict[str, Any]]) -> Iterator[str]:
+    """Yield the parts of the request's text, under the headings of SigmaHQ's template."""
+    examples = read_yaml(PACK / "examples" / "cloudtrail.yaml")
+    yield "### Summary of the Pull Request\n\n"
+    yield "Detections of abused AWS keys and Bedrock models in CloudTrail: rules of single events, and `value_count`\n"
+    yield "correlations on `awsRegion` that build on them.\n\n### Changelog\n\n"
+    for rule in rules.values():
+        yield f"new: {rule['title']}\n"
+    yield "\n### Example Log Event\n"
+    for rule in rules.values():
+        if "detection" in rule:
+            yield f"\n{rule['title']}:\n\n```json\n{json.dumps(examples[rule['name']], indent=4)}\n```\n"
+    yield "\nA correlation is raised by such events of one principal in several Regions within its timespan.\n"

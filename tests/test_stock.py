@@ -1,0 +1,165 @@
+"""The rules are useful without this project's backends; and what stock tools do wrong, each with the least input.
+
+A test of a defect fails when upstream has mended it: then the page docs/upstream.md, and what works around it, can go.
+"""
+
+from __future__ import annotations
+
+import shutil
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sigma.backends.elasticsearch import EqlBackend, ESQLBackend
+from sigma.backends.opensearch import OpenSearchPPLBackend
+from sigma.backends.splunk import SplunkBackend
+from sigma.backends.sqlite import sqliteBackend
+from sigma.collection import SigmaCollection
+from sigma.exceptions import SigmaConversionError
+from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
+from sigma.processing.transformations import AddFieldnamePrefixTransformation
+
+import oracle
+from engines.elastic import ESQL, Node
+from events import DENIED, MALLORY, MINUTE, denied
+from keywatch.convert import convert
+from keywatch.pack import PACK
+from keywatch.rules import load_pack
+from keywatch.settings import load_settings
+from keywatch.targets import TARGETS
+
+BASE = """
+title: Base
+name: base
+logsource: {product: aws, service: cloudtrail}
+detection:
+    selection: {eventName: ListFunctions}
+    condition: selection
+"""
+COUNT = """
+title: Many
+id: 00000000-0000-4000-8000-000000000000
+status: test
+level: high
+fields: [userAgent]
+correlation:
+    type: value_count
+    rules: [base]
+    group-by: [userIdentity.arn]
+    timespan: 30m
+    condition: {field: awsRegion, gte: 5}
+"""
+MENDED = "upstream has mended it: see docs/upstream.md"
+
+
+def stock(backend: Any, *documents: str, output_format: str | None = None) -> Any:
+    return backend.convert(SigmaCollection.from_yaml("---".join(documents)), output_format)
+
+
+@pytest.mark.parametrize("backend", [SplunkBackend, ESQLBackend, sqliteBackend])
+@pytest.mark.parametrize("path", sorted(PACK.rglob("correlation_*.yml")), ids=lambda path: path.stem)
+def test_the_rules_convert_with_stock_backends(path: Path, backend: Any, tmp_path: Path) -> None:
+    """A detection at a time, in a folder of its own, as docs/upstream.md says."""
+    [base] = oracle.load(PACK)[path.stem]["correlation"]["rules"]
+    for one in (path, next(PACK.rglob(f"{base}.yml"))):
+        shutil.copy(one, tmp_path)
+    queries = backend().convert(SigmaCollection.load_ruleset([tmp_path]))
+    assert "awsRegion" in queries[-1]
+
+
+def test_the_whole_pack_does_not_convert_at_once() -> None:
+    """PySigma sorts rules by an order in which most are equal, so a correlation can come before its rule."""
+    with pytest.raises(SigmaConversionError, match="Conversion result not available"):
+        SplunkBackend().convert(SigmaCollection.load_ruleset([PACK]))
+
+
+#: Five denials, five minutes apart, across a half hour's edge.
+ACROSS = [denied(50 * MINUTE + 5 * MINUTE * i, i) for i in range(5)]
+
+
+@pytest.mark.parametrize(("method", "found"), [("stats", []), ("sliding", [MALLORY])])
+def test_fixed_buckets_miss_what_straddles_them(method: str, found: list[str], elasticsearch: Node) -> None:
+    values = load_settings(None)
+    pack = load_pack([], [], values)
+    if method == "stats":
+        with pytest.warns(UserWarning, match="counts in fixed time buckets and misses what straddles their edges"):
+            conversion = convert(pack, TARGETS["elasticsearch"], values, "esql", method)
+    else:
+        conversion = convert(pack, TARGETS["elasticsearch"], values, "esql", method)
+    assert ESQL(elasticsearch).found(conversion, ACROSS)[DENIED] == found
+
+
+def test_stock_queries_count_in_fixed_buckets() -> None:
+    assert "bin _time span=30m" in stock(SplunkBackend(), BASE, COUNT)[0], MENDED
+    assert "date_trunc(30minutes, @timestamp)" in stock(ESQLBackend(), BASE, COUNT)[0], MENDED
+
+
+def test_eql_asks_for_the_same_value_n_times() -> None:
+    assert "by awsRegion with runs=5" in stock(EqlBackend(), BASE, COUNT)[0], MENDED
+
+
+def test_ppl_drops_the_timespan() -> None:
+    [query] = stock(OpenSearchPPLBackend(), BASE, COUNT)
+    assert "stats dc(awsRegion)" in query
+    assert "30m" not in query, MENDED
+    assert "span" not in query, MENDED
+
+
+def test_siem_rule_needs_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def unreachable(request: Any, *_: Any, **__: Any) -> None:
+        asked.append(request)
+        raise OSError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+    from sigma.data import mitre_attack
+
+    mitre_attack.clear_cache()
+    with pytest.raises(Exception, match="ATT&CK"):
+        stock(
+            ESQLBackend(), BASE.replace("\ndetection", "\ntags: [attack.t1526]\ndetection"), output_format="siem_rule"
+        )
+    assert asked, MENDED
+
+
+def test_evidence_fields_of_correlations_are_lost() -> None:
+    for backend in (SplunkBackend(), ESQLBackend()):
+        assert "userAgent" not in stock(backend, BASE, COUNT)[0], MENDED
+
+
+def test_saved_searches_have_no_schedule() -> None:
+    text = stock(SplunkBackend(), BASE, COUNT, output_format="savedsearches")
+    assert "cron_schedule" not in text, MENDED
+    assert "enableSched" not in text, MENDED
+
+
+def test_data_model_fails_on_correlations() -> None:
+    with pytest.raises(AttributeError):
+        stock(SplunkBackend(), BASE, COUNT, output_format="data_model")
+
+
+def test_a_filter_is_mapped_once_for_each_rule_it_is_in() -> None:
+    """PySigma puts the same objects into every rule, so a transformation of one changes all."""
+    leave_out = """
+title: Not this one
+logsource: {product: aws, service: cloudtrail}
+filter:
+    rules: any
+    known: {userIdentity.arn: x}
+    condition: not known
+"""
+    second = BASE.replace("Base", "Second").replace("base", "second")
+    prefix = ProcessingPipeline(items=[ProcessingItem(AddFieldnamePrefixTransformation("p."))])
+    queries = stock(SplunkBackend(prefix), BASE, second, leave_out)
+    assert sorted("p.p.userIdentity.arn" in query for query in queries) == [False, True], MENDED
+
+
+def test_a_rule_that_is_generated_too_is_left_unfinished() -> None:
+    """`generate: true` makes the base rule an output, but its query is the unfinished one, without its format."""
+    both = COUNT.replace("    type: value_count", "    generate: true\n    type: value_count")
+    [alone] = stock(ESQLBackend(), BASE)
+    first, _ = stock(ESQLBackend(), BASE, both)
+    assert alone.startswith("from *")
+    assert first != alone, MENDED

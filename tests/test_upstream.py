@@ -1,0 +1,146 @@
+"""What `keywatch upstream` writes is what SigmaHQ/sigma takes: our own equivalent of each of its checks.
+
+docs/upstream.md has the commands that run SigmaHQ's own in a checkout.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from test_hunt import run
+
+import oracle
+from keywatch import upstream as module
+from keywatch.errors import UserError
+from keywatch.pack import PACK, read_yaml
+from keywatch.upstream import upstream
+
+RULES = oracle.load(PACK)
+EXAMPLES = read_yaml(PACK / "examples" / "cloudtrail.yaml")
+
+_TEXT = {"type": "string", "minLength": 2}
+_DATE = {"type": "string", "pattern": r"^\d{4}-(0[1-9]|1[012])-(0[1-9]|[12]\d|3[01])$"}
+_COMMON: dict[str, Any] = {
+    "title": {"type": "string", "minLength": 14, "maxLength": 90},
+    "id": {"type": "string", "format": "uuid"},
+    "name": {"type": "string", "maxLength": 256},
+    "status": {"const": "experimental"},
+    "description": {"type": "string", "pattern": "^Detects "},
+    "references": {
+        "type": "array",
+        "minItems": 1,
+        "uniqueItems": True,
+        "items": {"type": "string", "pattern": "^https://"},
+    },
+    "author": _TEXT,
+    "date": _DATE,
+    "modified": _DATE,
+    "tags": {"type": "array", "minItems": 2, "uniqueItems": True, "items": {"pattern": r"^attack\.[a-z0-9.-]+$"}},
+    "falsepositives": {"type": "array", "minItems": 1, "uniqueItems": True, "items": _TEXT},
+    "level": {"enum": ["informational", "low", "medium", "high", "critical"]},
+}
+#: Written from sigma-specification 2.1.0 and from SigmaHQ's rule conventions.
+RULE = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": [*(set(_COMMON) - {"modified", "name"}), "logsource", "detection"],
+    "properties": _COMMON
+    | {
+        "logsource": {"const": {"product": "aws", "service": "cloudtrail"}},
+        "detection": {
+            "type": "object",
+            "required": ["condition"],
+            "properties": {"condition": _TEXT},
+            "minProperties": 2,
+        },
+    },
+}
+CORRELATION = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": [*(set(_COMMON) - {"modified", "name"}), "correlation"],
+    "properties": _COMMON
+    | {
+        "correlation": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["type", "rules", "group-by", "timespan", "condition"],
+            "properties": {
+                "type": {"const": "value_count"},
+                "rules": {"type": "array", "minItems": 1, "items": _TEXT},
+                "group-by": {"type": "array", "minItems": 1, "items": _TEXT},
+                "timespan": {"type": "string", "pattern": "^[1-9][0-9]*[smhdwMqy]$"},
+                "condition": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["field", "gte"],
+                    "properties": {"field": _TEXT, "gte": {"type": "integer", "minimum": 2}},
+                },
+                "generate": {"const": True},
+            },
+        }
+    },
+}
+
+
+def test_what_is_written(tmp_path: Path) -> None:
+    files = [path.relative_to(tmp_path).as_posix() for path in upstream(tmp_path)]
+    assert len(files) == len(RULES) + 1
+    assert sum(name.startswith("rules/cloud/aws/cloudtrail/aws_cloudtrail_") for name in files) == 5
+    assert sum(name.startswith("rules-correlations/cloud/aws/cloudtrail/correlation_aws_") for name in files) == 5
+    for path in tmp_path.rglob("*.yml"):
+        [document] = yaml.safe_load_all(path.read_text(encoding="utf-8"))
+        document["date"] = str(document["date"])
+        schema = CORRELATION if "correlation" in document else RULE
+        errors = [error.message for error in Draft202012Validator(schema).iter_errors(document)]
+        assert not errors
+        assert path.read_text(encoding="utf-8").isascii()  # SigmaHQ's test for trademark signs
+        assert "ATT&CK" not in path.read_text(encoding="utf-8")
+        assert not any("attack.mitre.org" in reference for reference in document["references"])
+    yamllint = [str(Path(sys.executable).with_name("yamllint")), "--strict", "-c", str(PACK.parent / ".yamllint")]
+    subprocess.run([*yamllint, str(tmp_path)], check=True)
+
+
+def test_the_request_has_an_event_for_each_rule(tmp_path: Path) -> None:
+    text = (upstream(tmp_path)[-1]).read_text(encoding="utf-8")
+    for rule in RULES.values():
+        assert f"new: {rule['title']}\n" in text
+        if "detection" in rule:
+            after = text.split(f"\n{rule['title']}:\n\n```json\n")[1]
+            assert oracle.matches(rule, json.loads(after.split("\n```")[0]))
+
+
+@pytest.mark.parametrize("name", [name for name in RULES if "correlation" in RULES[name]])
+def test_an_example_in_several_regions_raises_the_correlation(name: str, tmp_path: Path) -> None:
+    spec = RULES[name]["correlation"]
+    example = EXAMPLES[spec["rules"][0]]
+    events = [
+        example | {"awsRegion": f"region-{number}", "eventID": str(number)}
+        for number in range(spec["condition"]["gte"])
+    ]
+    (tmp_path / "events.json").write_text(json.dumps({"Records": events}))
+    alerts, _ = run(tmp_path)
+    assert RULES[name]["id"] in {alert.rule_id for alert in alerts}
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("fields: [eventName]", "key 'fields' is not accepted by SigmaHQ"),
+        ("id: 00000000-0000-4000-8000-000000000000", "keys are in another order than SigmaHQ's"),
+    ],
+)
+def test_a_rule_that_upstream_would_refuse(
+    line: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rule.yml").write_text(f"level: low\n{line}\n")
+    monkeypatch.setattr(module, "PACK", tmp_path)
+    with pytest.raises(UserError, match=says):
+        upstream(tmp_path / "out")
