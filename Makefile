@@ -51,9 +51,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/yamllint --strict sigma
 
-# Write the golden files and the table of docs/equivalence.md anew: look at the diff before you commit it.
+# Write the golden files and the tables of docs/equivalence.md and docs/fields.md anew: look at the diff.
 golden: $(VENV)/.installed-dev
-	KEYWATCH_WRITE_GOLDEN=1 $(BIN)/python -m pytest -q tests/test_golden.py tests/test_equivalence.py::test_table
+	KEYWATCH_WRITE_GOLDEN=1 $(BIN)/python -m pytest -q tests/test_golden.py \
+	    tests/test_docs.py tests/test_equivalence.py::test_table
 
 lock: $(VENV)/.installed-dev
 	$(BIN)/pip install -q uv
