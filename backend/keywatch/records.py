@@ -187,26 +187,25 @@ def _read_chunk(files: Sequence[str]) -> tuple[pa.Table, Coverage]:
 
 def _read_table(files: Sequence[str], sift: Sift, columns: Sequence[str]) -> tuple[pa.Table, Coverage]:
     coverage = Coverage()
-    order = sorted(columns)  # fields of one object lie side by side
-    paths = [tuple(name.split(".")) for name in order]
-    rows = [_row(record, paths) for file in files for record in read_records(file, sift, coverage)]
-    arrays = [pa.array(column, pa.string()) for column in (zip(*rows, strict=True) if rows else [()] * len(order))]
-    return pa.table(arrays, names=order).select(list(columns)), coverage
+    objects: dict[tuple[str, ...], list[str]] = {}
+    for name in columns:
+        *path, key = name.split(".")
+        objects.setdefault(tuple(path), []).append(key)
+    rows = [_row(record, objects) for file in files for record in read_records(file, sift, coverage)]
+    names = [".".join((*path, key)) for path, keys in objects.items() for key in keys]
+    arrays = [pa.array(column, pa.string()) for column in (zip(*rows, strict=True) if rows else [()] * len(names))]
+    return pa.table(arrays, names=names).select(list(columns)), coverage
 
 
-def _row(record: dict[str, Any], paths: list[tuple[str, ...]]) -> list[str | None]:
-    """Return the fields as text: JSON's where a field holds no text."""
-    row: list[str | None] = []
-    opened: tuple[str, ...] = ()
-    inside: Any = record
-    for path in paths:
-        if path[:-1] != opened:
-            opened, inside = path[:-1], record
-            for key in opened:
-                inside = inside.get(key) if isinstance(inside, dict) else None
-        value = inside.get(path[-1]) if isinstance(inside, dict) else None
-        row.append(value if value is None or isinstance(value, str) else orjson.dumps(value).decode())
-    return row
+def _row(record: dict[str, Any], objects: dict[tuple[str, ...], list[str]]) -> list[str | None]:
+    """Return fields as text, an object's after the other's: JSON's where a field holds no text."""
+    row: list[Any] = []
+    for path, keys in objects.items():
+        inside: Any = record
+        for key in path:
+            inside = inside.get(key) if isinstance(inside, dict) else None
+        row += map(inside.get, keys) if isinstance(inside, dict) else [None] * len(keys)
+    return [value if value is None or isinstance(value, str) else orjson.dumps(value).decode() for value in row]
 
 
 def _listed(path: str) -> list[str] | None:

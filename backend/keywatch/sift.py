@@ -16,8 +16,10 @@ found are scanned for the others. So that nothing is lost:
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import accumulate
 
 import hyperscan
 from sigma.backends.keywatch._sliding import Rule
@@ -46,7 +48,6 @@ class Sift:
     def __init__(self, rules: frozenset[Needs] | None) -> None:
         """Take what each rule needs; None keeps every record."""
         self.rules = rules
-        self._known: dict[frozenset[int], bool] = {}  # the same few combinations come again and again
 
     def survivors(self, data: bytes) -> list[bytes] | None:
         """Return the bytes of each record that some rule may match; None if the file must be parsed whole."""
@@ -66,27 +67,34 @@ class Sift:
             start = data.rfind(_RECORD, 0, position)
             after = data.find(_RECORD, position)
             last = after if after >= 0 else end - len("]}")
-            record = data[start:last].rstrip(b", \t\r\n")
-            if self._may_match(record):
-                records.append(record)
-        return records
+            records.append(data[start:last].rstrip(b", \t\r\n"))
+        return self._that_may_match(records)
 
     @staticmethod
     def count(data: bytes) -> int:
         """Return how many records there are in a file that was sifted."""
         return data.count(_RECORD)
 
-    def _may_match(self, record: bytes) -> bool:
+    def _that_may_match(self, records: list[bytes]) -> list[bytes]:
+        """Return those of some records that have all that a rule needs. One scan of many is faster than many scans."""
         scan, patterns = self._records
-        found: list[int] = []
-        scan(record, match_event_handler=lambda number, *_: found.append(number))
-        key = frozenset(found)
-        if key not in self._known:
-            there = {patterns[number] for number in key}
-            self._known[key] = not there.isdisjoint(_ALWAYS_KEPT) or any(
-                not any(there.isdisjoint(need) for need in needs) for needs in self.rules or ()
-            )
-        return self._known[key]
+        ends = list(accumulate(len(record) + 1 for record in records))
+        found: list[set[int]] = [set() for _ in records]
+        scan(
+            b"\0".join(records),
+            match_event_handler=lambda number, _, to, *__: found[bisect_left(ends, to)].add(number),
+        )
+        return [
+            record
+            for record, numbers in zip(records, found, strict=True)
+            if self._suffices(frozenset(patterns[number] for number in numbers))
+        ]
+
+    @cache  # noqa: B019  # there is one sift in a process, and the same few sets come again and again
+    def _suffices(self, found: frozenset[str]) -> bool:
+        return not found.isdisjoint(_ALWAYS_KEPT) or any(
+            not any(found.isdisjoint(need) for need in needs) for needs in self.rules or ()
+        )
 
     @cached_property
     def _files(self) -> tuple[Callable[..., None], list[str]]:
@@ -135,12 +143,12 @@ def _selectivity(patterns: frozenset[str]) -> int:
     return min(map(len, patterns))
 
 
-def _scanner(patterns: list[str], flags: int = 0) -> tuple[Callable[..., None], list[str]]:
+def _scanner(patterns: list[str]) -> tuple[Callable[..., None], list[str]]:
     database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     database.compile(
         expressions=[pattern.encode() for pattern in patterns],
         ids=list(range(len(patterns))),
-        flags=hyperscan.HS_FLAG_CASELESS | flags,
+        flags=hyperscan.HS_FLAG_CASELESS,
     )
     return database.scan, patterns
 
