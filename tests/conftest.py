@@ -11,10 +11,11 @@ from typing import NoReturn
 
 import pytest
 
-from engines import Engine, duck, elastic, spl
+from engines import Engine, athena, duck, elastic, spl
 
 ENGINES: dict[str, Callable[[pytest.FixtureRequest], Engine]] = {
     "duckdb": lambda request: duck.DuckDB(request.getfixturevalue("tmp_path_factory").mktemp("duckdb")),
+    "athena": lambda _: athena.Athena(),
     "esql": lambda request: elastic.ESQL(request.getfixturevalue("elasticsearch")),
     "lucene": lambda request: elastic.Lucene(request.getfixturevalue("elasticsearch")),
     "spl": lambda _: spl.Splunk(far_end_inside=True),

@@ -123,6 +123,10 @@ def scenarios() -> Iterator[Scenario]:
         {DENIED: [MALLORY]},
     )
     yield Scenario(
+        "one Region again exactly the window later, four in all",
+        [denied(0, 0), *(denied(window, i) for i in range(4))],
+    )
+    yield Scenario(
         "the window and a second apart",
         [*(denied(0, i) for i in range(4)), denied(window + 1, 4)],
         within_a_grain={DENIED: [MALLORY]},

@@ -6,7 +6,6 @@ A test of a defect fails when upstream has mended it: then the page docs/upstrea
 from __future__ import annotations
 
 import shutil
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from sigma.backends.opensearch import OpenSearchPPLBackend
 from sigma.backends.splunk import SplunkBackend
 from sigma.backends.sqlite import sqliteBackend
 from sigma.collection import SigmaCollection
+from sigma.data import mitre_attack
 from sigma.exceptions import SigmaConversionError
 from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
 from sigma.processing.transformations import AddFieldnamePrefixTransformation
@@ -106,21 +106,19 @@ def test_ppl_drops_the_timespan() -> None:
     assert "span" not in query, MENDED
 
 
-def test_siem_rule_needs_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_siem_rule_needs_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
     def unreachable(request: Any, *_: Any, **__: Any) -> None:
         asked.append(request)
         raise OSError("no network")
 
-    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
-    from sigma.data import mitre_attack
-
-    mitre_attack.clear_cache()
+    monkeypatch.setattr(mitre_attack, "urlopen", unreachable)
+    monkeypatch.setattr(mitre_attack, "_custom_url", None)
+    mitre_attack.set_cache_dir(str(tmp_path))
     with pytest.raises(Exception, match="ATT&CK"):
-        stock(
-            ESQLBackend(), BASE.replace("\ndetection", "\ntags: [attack.t1526]\ndetection"), output_format="siem_rule"
-        )
+        tagged = BASE.replace("\ndetection", "\ntags: [attack.t1526]\ndetection")
+        stock(ESQLBackend(), tagged, output_format="siem_rule")
     assert asked, MENDED
 
 

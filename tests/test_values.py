@@ -24,7 +24,7 @@ from keywatch.settings import load_settings
 Event = dict[str, Any]
 MODIFIERS = ["", "|contains", "|startswith", "|endswith", "|cased", "|contains|cased"]
 #: How many batches of values are drawn for each engine.
-DRAWN = {"duckdb": 60, "esql": 40, "lucene": 40, "spl": 150}
+DRAWN = {"duckdb": 60, "athena": 60, "esql": 40, "lucene": 40, "spl": 150}
 
 
 def near(value: str) -> list[str]:
@@ -145,7 +145,7 @@ def test_the_longest_value_that_elasticsearch_takes(
 _SESSIONS = ["o'brien", 'x" OR "1"="1', "x') OR 1=1 --", "back\\slash", "a|b", "$x$ ${x} {{x}} %s", "名 \U0001f600"]
 
 
-@pytest.mark.parametrize("name", ["duckdb", "esql", "spl"])
+@pytest.mark.parametrize("name", ["duckdb", "athena", "esql", "spl"])
 def test_a_filter_leaves_out_whom_it_names_and_nobody_else(
     name: str, engines: Callable[[str], Engine], tmp_path: Path
 ) -> None:
@@ -172,6 +172,7 @@ def test_a_filter_leaves_out_whom_it_names_and_nobody_else(
         "elasticsearch: {index: 'x | LIMIT 0'}",
         "elasticsearch: {index: '../x'}",
         "elasticsearch: {index: '{{x}}'}",
+        "athena: {table: 'x; DROP TABLE y'}",
     ],
 )
 def test_a_name_in_the_settings_can_say_nothing_else(setting: str, tmp_path: Path) -> None:

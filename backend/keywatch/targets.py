@@ -44,6 +44,7 @@ TARGETS = {
             "elastic:cloudtrail_elastic",
             ("elasticsearch:KeywatchESQLBackend", "elasticsearch:KeywatchLuceneBackend"),
         ),
+        Target("athena", "athena:cloudtrail_athena", ("athena:KeywatchAthenaBackend",)),
         Target("duckdb", "raw:cloudtrail_raw", ("duckdb:KeywatchDuckDBBackend",)),
     )
 }

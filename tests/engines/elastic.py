@@ -16,17 +16,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from sigma.backends.keywatch.elasticsearch import grain
 
-from engines import Engine
+from engines import Engine, maven
 
 SOURCE = Path(__file__).parent / "elasticsearch"
-CACHE = Path(os.environ.get("KEYWATCH_ENGINES", Path(__file__).parents[2] / "build" / "engines"))
 PATTERN = "logs-aws.cloudtrail-*"
 INDEX = "logs-aws.cloudtrail-keywatch_tests"
 TEMPLATE = "keywatch_tests"
@@ -208,7 +206,7 @@ def running() -> Iterator[Node]:
     if url := os.environ.get("ELASTICSEARCH_URL"):
         yield from _own(Node(url))
         return
-    classes = _build()
+    classes = maven.build(SOURCE, "elasticsearch")
     with TemporaryDirectory(prefix="keywatch-elasticsearch-", ignore_cleanup_errors=True) as folder:
         log = Path(folder) / "log"
         # The heap is small on purpose: what fits here fits on a real node.
@@ -239,28 +237,6 @@ def _own(node: Node) -> Iterator[Node]:
     finally:
         node.call("DELETE", f"/{INDEX}?ignore_unavailable=true")
         node.call("DELETE", f"/_index_template/{TEMPLATE}")
-
-
-def _build() -> Path:
-    """Bring the jars and compile the launcher, once for each version of both."""
-    sources = [SOURCE / "pom.xml", *SOURCE.rglob("*.java")]
-    version = sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-    folder = CACHE / f"elasticsearch-{version}"
-    classes = folder / "classes"
-    if not classes.exists():
-        where = [f"-DoutputDirectory={folder / 'lib'}", "-DincludeScope=runtime"]
-        _run(["mvn", "-q", "-B", "-f", str(SOURCE / "pom.xml"), "dependency:copy-dependencies", *where])
-        partial = folder / "classes.partial"
-        _run(["javac", "-nowarn", "-d", str(partial), "-cp", f"{folder / 'lib'}/*", str(sources[-1])])
-        partial.rename(classes)
-    return classes
-
-
-def _run(command: list[str]) -> None:
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True)
-    except subprocess.CalledProcessError as error:
-        raise AssertionError(f"{' '.join(command[:3])} …: {error.stdout[-2000:]}{error.stderr[-2000:]}") from error
 
 
 def _wait_for(process: subprocess.Popen[bytes], log: Path) -> str:

@@ -1,7 +1,14 @@
 """The pack's backends, as sigma-cli discovers them."""
 
+from .athena import KeywatchAthenaBackend
 from .duckdb import KeywatchDuckDBBackend
 from .elasticsearch import KeywatchESQLBackend, KeywatchLuceneBackend
 from .splunk import KeywatchSplunkBackend
 
-__all__ = ["KeywatchDuckDBBackend", "KeywatchESQLBackend", "KeywatchLuceneBackend", "KeywatchSplunkBackend"]
+__all__ = [
+    "KeywatchAthenaBackend",
+    "KeywatchDuckDBBackend",
+    "KeywatchESQLBackend",
+    "KeywatchLuceneBackend",
+    "KeywatchSplunkBackend",
+]

@@ -155,7 +155,7 @@ ORDER BY first_seen, {groupby}"""
     def convert_value_str(self, s: SigmaString, state: ConversionState) -> str:
         """Return an SQL literal: a LIKE pattern where the value has wildcards, lower case unless the case matters."""
         if s.contains_special() or isinstance(s, SigmaCasedString):
-            return literal("".join(_pattern(part) for part in s.s))
+            return literal(like_pattern(s))
         text = "".join(str(part) for part in s.s)
         return literal(text.lower()) if text.isascii() else f"lower({literal(text)})"
 
@@ -211,6 +211,11 @@ SELECT threshold, concat_ws(' ', {groupby}) AS principal, min("eventTime") AS fi
 FROM numbered GROUP BY {groupby}, threshold, alert_number
 ORDER BY threshold, first_crossed, principal"""
     )
+
+
+def like_pattern(value: SigmaString) -> str:
+    """Return a value as a LIKE pattern, with a backslash as the escape sign."""
+    return "".join(map(_pattern, value.s))
 
 
 def _pattern(part: Any) -> str:

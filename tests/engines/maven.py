@@ -1,0 +1,35 @@
+"""Java programs of the tests, with what they need from Maven Central."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from hashlib import sha256
+from pathlib import Path
+
+CACHE = Path(os.environ.get("KEYWATCH_ENGINES", Path(__file__).parents[2] / "build" / "engines"))
+
+
+def build(source: Path, name: str) -> Path:
+    """Bring the jars of a folder's pom.xml and compile its one Java file, once for each version of both.
+
+    :return: the folder of the classes; the jars are in `lib` beside it.
+    """
+    sources = [source / "pom.xml", *source.rglob("*.java")]
+    version = sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    folder = CACHE / f"{name}-{version}"
+    classes = folder / "classes"
+    if not classes.exists():
+        where = [f"-DoutputDirectory={folder / 'lib'}", "-DincludeScope=runtime"]
+        _run(["mvn", "-q", "-B", "-f", str(source / "pom.xml"), "dependency:copy-dependencies", *where])
+        partial = folder / "classes.partial"
+        _run(["javac", "-nowarn", "-d", str(partial), "-cp", f"{folder / 'lib'}/*", str(sources[-1])])
+        partial.rename(classes)
+    return classes
+
+
+def _run(command: list[str]) -> None:
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    except subprocess.CalledProcessError as error:
+        raise AssertionError(f"{' '.join(command[:3])} …: {error.stdout[-2000:]}{error.stderr[-2000:]}") from error

@@ -1,0 +1,17 @@
+    SELECT CAST(to_unixtime(from_iso8601_timestamp(eventtime)) AS bigint) AS "time",
+        eventid AS "eventID",
+        useridentity.arn AS "userIdentity.arn",
+        awsregion AS "awsRegion",
+        useridentity.type AS "userIdentity.type",
+        useridentity.username AS "userIdentity.userName",
+        useridentity.accesskeyid AS "userIdentity.accessKeyId",
+        sourceipaddress AS "sourceIPAddress",
+        useragent AS "userAgent",
+        eventname AS "eventName",
+        errorcode AS "errorCode",
+        recipientaccountid AS "recipientAccountId",
+        json_extract_scalar(requestparameters, '$.modelId') AS "requestParameters.modelId"
+    FROM cloudtrail_logs_pp
+    WHERE "timestamp" BETWEEN ? AND ?
+        AND (lower(eventsource) = 'bedrock.amazonaws.com' AND (lower(eventname) IN ('createfoundationmodelagreement', 'deletefoundationmodelagreement', 'getfoundationmodelavailability', 'getusecaseformodelaccess', 'listfoundationmodelagreementoffers', 'putfoundationmodelentitlement', 'putusecaseformodelaccess')) AND (lower(useridentity.accesskeyid) LIKE 'akia%' ESCAPE '\' OR lower(useridentity.username) LIKE 'bedrockapikey-%' ESCAPE '\' OR lower(useridentity.type) = 'iamuser' AND json_extract_scalar(additionaleventdata, '$.callWithBearerToken') = 'true') AND NOT coalesce(lower(useridentity.accesskeyid) LIKE 'asia%' ESCAPE '\', false))
+ORDER BY "time", "eventID";
