@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 
-from engines import Engine, athena, duck, elastic, spl
+from engines import Engine, athena, duck, elastic, maven, spl
 
 ENGINES: dict[str, Callable[[pytest.FixtureRequest], Engine]] = {
     "duckdb": lambda request: duck.DuckDB(request.getfixturevalue("tmp_path_factory").mktemp("duckdb")),
@@ -45,6 +45,16 @@ def cloudtrail_samples() -> Path:
     if not folder:
         pytest.skip("KEYWATCH_SAMPLES names no folder of real CloudTrail records")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def parse() -> Callable[[Path, list[str], Path], list[str]]:
+    """Return what parses queries with a parser from Maven Central."""
+    if missing := maven.missing():
+        absent(
+            f"no {', '.join(missing)}: a JDK 17 and Maven run the parsers of SQL and SPL (apt install default-jdk maven)"
+        )
+    return maven.parse
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import psutil
 import pytest
 from moto.server import ThreadedMotoServer
 from test_hunt import run
@@ -219,7 +220,8 @@ def test_an_interrupted_hunt_says_what_was_covered(files: int, tmp_path: Path) -
     _, told = process.communicate(timeout=20)
     assert time.monotonic() - began < 5
     assert process.returncode == 130
-    assert told.decode().splitlines()[-1].startswith("Interrupted, so nothing can be said of the rest: ")
+    [line] = told.decode().splitlines()
+    assert line.startswith("Interrupted, so nothing can be said of the rest: ")
     if files:
         assert b" 96 files" in told
 
@@ -238,3 +240,16 @@ def test_odd_types_are_text(tmp_path: Path) -> None:
 def test_an_empty_stream_is_no_error() -> None:
     done = subprocess.run([*PROGRAM, "hunt", "-"], input=b"", capture_output=True, check=True)
     assert done.stdout == b"No alerts.\n"
+
+
+def test_a_reading_process_that_is_killed(tmp_path: Path) -> None:
+    for number in range(100):
+        (tmp_path / f"{number:03}.json").write_bytes(WHOLE)
+    os.mkfifo(tmp_path / "zzz.json")
+    process = subprocess.Popen([*PROGRAM, "hunt", str(tmp_path)], stderr=subprocess.PIPE)
+    time.sleep(2)
+    for worker in psutil.Process(process.pid).children():
+        worker.kill()
+    _, told = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert told.decode() == "a process that read files was killed; was there too little memory?\n"

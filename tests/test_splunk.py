@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,13 @@ def test_every_construct_is_in_the_documentation() -> None:
     table = "\n".join(line for line in page.splitlines() if line.startswith("|"))
     for name in ["search", "streamstats", *spl.COMMANDS, *spl.FUNCTIONS, "count", "min", "max", "sum", "dc", "values"]:
         assert re.search(rf"`(\| )?{name}\b|`.*\b{name}\b.*`", table), name
+
+
+def test_a_parser_of_spl_takes_them(parse: Callable[..., list[str]], tmp_path: Path) -> None:
+    broken = SEARCHES[DENIED].replace("streamstats window", "streamstats windw")
+    *good, bad = parse(spl.PARSER, [*SEARCHES.values(), broken], tmp_path)
+    assert good == [""] * len(SEARCHES)
+    assert bad
 
 
 def test_appinspect(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cache
@@ -137,6 +139,8 @@ def read_tables(files: Sequence[str], sift: Sift, columns: Sequence[str]) -> Ite
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+        except BrokenProcessPool as error:
+            raise UserError("a process that read files was killed; was there too little memory?") from error
 
 
 def read_records(file: str, sift: Sift, coverage: Coverage) -> Iterator[dict[str, Any]]:
@@ -178,6 +182,7 @@ _worker: tuple[Sift, Sequence[str]]
 
 def _begin(sift: Sift, columns: Sequence[str]) -> None:
     global _worker  # noqa: PLW0603
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # end without a word: this process' parent says what was covered
     _worker = sift, columns
 
 

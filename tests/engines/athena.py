@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,10 @@ import sqlglot
 from sigma.pipelines.keywatch import athena
 from sigma.pipelines.keywatch._cloudtrail import field_table
 
-from engines import Engine, maven
+from engines import Engine
 
-SOURCE = Path(__file__).parent / "trino"
-NEEDED = ("java", "javac", "mvn")
+#: Trino's own parser.
+PARSER = Path(__file__).parent / "trino"
 
 
 class Athena(Engine):
@@ -78,21 +76,3 @@ def _lower(value: Any) -> Any:
     if isinstance(value, dict):
         return {key.lower(): _lower(item) for key, item in value.items()}
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else value
-
-
-def missing() -> list[str]:
-    """Return the programs that Trino's parser needs and that are not there."""
-    return [name for name in NEEDED if not shutil.which(name)]
-
-
-def parse(queries: list[str], folder: Path) -> list[str]:
-    """Parse queries with Trino's parser; return what is wrong with each, an empty text for nothing."""
-    classes = maven.build(SOURCE, "trino-parser")
-    paths = []
-    for number, query in enumerate(queries):
-        path = folder / f"{number}.sql"
-        path.write_text(query.rstrip().removesuffix(";"), encoding="utf-8")
-        paths.append(str(path))
-    command = ["java", "-cp", f"{classes}:{classes.parent / 'lib'}/*", "Parse", *paths]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()

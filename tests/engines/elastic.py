@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
-import shutil
 import subprocess
 import time
 import urllib.error
@@ -28,7 +27,6 @@ SOURCE = Path(__file__).parent / "elasticsearch"
 PATTERN = "logs-aws.cloudtrail-*"
 INDEX = "logs-aws.cloudtrail-keywatch_tests"
 TEMPLATE = "keywatch_tests"
-NEEDED = ("java", "javac", "mvn")
 
 #: Fields that are no keywords. constant_keyword and match_only_text, which this node lacks, are used by none of ours.
 _TYPES = {"@timestamp": "date", "aws.cloudtrail.read_only": "boolean", "source.ip": "ip"}
@@ -193,7 +191,7 @@ def as_stored(record: dict[str, Any]) -> dict[str, Any]:
 
 def missing() -> list[str]:
     """Return the programs that starting a node needs and that are not there."""
-    return [] if os.environ.get("ELASTICSEARCH_URL") else [name for name in NEEDED if not shutil.which(name)]
+    return [] if os.environ.get("ELASTICSEARCH_URL") else maven.missing()
 
 
 @contextmanager

@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from hashlib import sha256
 from pathlib import Path
 
 CACHE = Path(os.environ.get("KEYWATCH_ENGINES", Path(__file__).parents[2] / "build" / "engines"))
+
+
+NEEDED = ("java", "javac", "mvn")
+
+
+def missing() -> list[str]:
+    """Return the programs that are needed and that are not there."""
+    return [name for name in NEEDED if not shutil.which(name)]
+
+
+def parse(source: Path, queries: list[str], folder: Path) -> list[str]:
+    """Parse queries with the program of a folder; return what is wrong with each, an empty text for nothing."""
+    classes = build(source, source.name)
+    paths = []
+    for number, query in enumerate(queries):
+        paths.append(folder / f"{number}.txt")
+        paths[-1].write_text(query, encoding="utf-8")
+    command = ["java", "-cp", f"{classes}:{classes.parent / 'lib'}/*", "Parse", *map(str, paths)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def build(source: Path, name: str) -> Path:

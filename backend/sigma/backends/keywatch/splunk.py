@@ -96,7 +96,7 @@ class KeywatchSplunkBackend(ArtefactBackend, SlidingWindowBackend, SplunkBackend
 | stats count AS event_count min(_time) AS first_seen max(_time) AS last_seen{fields} BY {groupby} {field} slice
 | eval seen=mvdedup(mvappend(first_seen, last_seen))
 | mvexpand seen
-| eval seen=tonumber(seen), event_count=if(seen==first_seen, event_count, 0), _time=2*seen-1700000000
+| eval seen=tonumber(seen), event_count=if(seen==first_seen, event_count, 0), _time=2*seen - 1700000000
 | sort 0 _time
 | streamstats window={rows} time_window={stretched}s global=f dc({field}) AS value_count BY {groupby}
 | stats max(value_count) AS value_count sum(event_count) AS event_count min(first_seen) AS first_seen"""
