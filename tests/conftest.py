@@ -51,9 +51,7 @@ def cloudtrail_samples() -> Path:
 def parse() -> Callable[[Path, list[str], Path], list[str]]:
     """Return what parses queries with a parser from Maven Central."""
     if missing := maven.missing():
-        absent(
-            f"no {', '.join(missing)}: a JDK 17 and Maven run the parsers of SQL and SPL (apt install default-jdk maven)"
-        )
+        absent(f"no {', '.join(missing)}: a JDK 17 and Maven run the parsers (apt install default-jdk maven)")
     return maven.parse
 
 
