@@ -208,3 +208,11 @@ def test_simulated_attacks_are_found_and_nothing_else(tmp_path: Path) -> None:
     program("simulate", str(tmp_path / "b"), "--events", "3000", "--days", "8", "--seed", "7")
     files = {path.relative_to(tmp_path / "a"): path.read_bytes() for path in (tmp_path / "a").rglob("*.gz")}
     assert files == {path.relative_to(tmp_path / "b"): path.read_bytes() for path in (tmp_path / "b").rglob("*.gz")}
+
+
+def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = program("backtest", str(tmp_path / "gone"), status=2)
+    assert done.stderr.splitlines() == [
+        f"{tmp_path}/gone: can't be read: No such file or directory",
+        "there are no events to try the rules on",
+    ]

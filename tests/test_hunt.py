@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, assume, given, settings
 import oracle
 from events import DENIED, HOUR, MALLORY, MINUTE, REGIONS, denied
 from hostile import correlations, written
+from keywatch import hunt as hunting
 from keywatch.convert import convert
+from keywatch.errors import UserError
 from keywatch.hunt import Alert, hunt
 from keywatch.pack import PACK
 from keywatch.records import Coverage, Selection
@@ -162,3 +164,26 @@ def test_no_text_of_a_rule_adds_a_statement_or_a_column(documents: list[dict[str
     connection.execute(f'CREATE TABLE cloudtrail ("eventTime" TIMESTAMP, {texts})')
     columns = [column[0] for column in connection.execute(query).description]
     assert columns == ["userIdentity.arn", "value_count", "awsRegion", "first_seen", "last_seen", "event_count"]
+
+
+def test_a_rule_that_duckdb_can_not_run_is_named_and_the_rest_is_hunted(tmp_path: Path) -> None:
+    rule = dict(RULES["aws_cloudtrail_bedrock_model_access_long_term_key"], title="Odd", name="odd")
+    rule |= {"id": "00000000-0000-4000-8000-000000000000", "date": str(rule["date"])}
+    rule["detection"] = {"selection": {"userAgent|re": "(?=a)aws"}, "condition": "selection"}
+    path = written([rule], tmp_path)
+    (tmp_path / "events.json").write_text(json.dumps([denied(60 * i, i) for i in range(5)]))
+    values = load_settings(None)
+    pack = load_pack([path, PACK], [], values)
+    coverage = Coverage()
+    conversion = convert(pack, TARGETS["duckdb"], values)
+    [alert] = hunt(conversion, [str(tmp_path / "events.json")], EVERYTHING, coverage)
+    assert NAMES[alert.rule_id] == DENIED
+    [problem] = coverage.problems
+    assert str(problem).startswith(f"{path}: rule 'Odd': DuckDB can't run it: Invalid Input Error: ")
+
+
+def test_too_little_memory_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hunting, "_MEMORY", "1MB")
+    (tmp_path / "events.json").write_text(json.dumps([denied(i, i % 9, userAgent="x" * 1000) for i in range(5000)]))
+    with pytest.raises(UserError, match=r"^DuckDB: Out of Memory Error: "):
+        run(tmp_path / "events.json")

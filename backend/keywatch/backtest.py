@@ -92,7 +92,7 @@ def backtest(
     results = {rule.title: _result(name, rule) for name, rule in conversion.rules.items()}
     with loaded(conversion, paths, selection, coverage, progress) as connection:
         start, end = _span(connection, selection, coverage)
-        for alert in alerts_in(connection, conversion):
+        for alert in alerts_in(connection, conversion, coverage):
             results[alert.title].alerts.append(alert)
         connection.execute("CREATE TABLE thresholds AS SELECT unnest($1::INTEGER[]) AS threshold", [list(THRESHOLDS)])
         own = {result.window for result in results.values() if result.window}
@@ -194,5 +194,5 @@ def _span(connection: duckdb.DuckDBPyConnection, selection: Selection, coverage:
     start = selection.start.date() if selection.start else min(days, default=None)
     end = (selection.end - timedelta(seconds=1)).date() if selection.end else max(days, default=None)
     if start is None or end is None or end < start:
-        raise UserError("there are no events to try the rules on; see what could not be read")
+        raise UserError("there are no events to try the rules on")
     return start, end

@@ -226,15 +226,19 @@ def backtest(
         raise UserError("--write needs --max-per-week: the rate that the thresholds are chosen for")
     _, values = _load(rules, filters, settings)
     coverage = Coverage()
-    with show.progress(coverage) as progress:
-        result = run(
-            lambda: load_pack(list(rules), list(filters), values, settings),
-            values,
-            paths,
-            Selection(start, end, accounts, regions),
-            coverage,
-            progress,
-        )
+    try:
+        with show.progress(coverage) as progress:
+            result = run(
+                lambda: load_pack(list(rules), list(filters), values, settings),
+                values,
+                paths,
+                Selection(start, end, accounts, regions),
+                coverage,
+                progress,
+            )
+    except UserError:
+        _tell(coverage.problems)
+        raise
     show.backtest(result, max_per_week)
     if report is not None:
         from keywatch.report import report as render

@@ -23,6 +23,8 @@ from keywatch.rules import fields_used
 from keywatch.sift import Sift, needs_of
 
 _ROWS = 20_000
+#: What DuckDB may take; beyond it, it writes to a temporary folder.
+_MEMORY = "400MB"
 Progress = Callable[[int, int], None]
 _ALWAYS = ("eventTime", "eventID", "recipientAccountId", "awsRegion")
 
@@ -59,7 +61,7 @@ def hunt(
     :return: the alerts by first time seen.
     """
     with loaded(conversion, paths, selection, coverage, progress) as connection:
-        return alerts_in(connection, conversion)
+        return alerts_in(connection, conversion, coverage)
 
 
 @contextmanager
@@ -71,7 +73,7 @@ def loaded(
     columns = list(dict.fromkeys([*_ALWAYS, *fields_used(rules)]))
     files = find_files(paths, selection, coverage)
     with TemporaryDirectory(prefix="keywatch-") as folder:
-        connection = duckdb.connect(":memory:", config={"memory_limit": "400MB", "temp_directory": folder})
+        connection = duckdb.connect(":memory:", config={"memory_limit": _MEMORY, "temp_directory": folder})
         connection.execute("SET enable_external_access = false")
         try:
             _load(
@@ -79,13 +81,25 @@ def loaded(
             )
             _keep(connection, selection, coverage)
             yield connection
+        except duckdb.Error as error:
+            raise UserError(f"DuckDB: {str(error).splitlines()[0]}") from error
         finally:
             connection.close()
 
 
-def alerts_in(connection: duckdb.DuckDBPyConnection, conversion: Conversion) -> list[Alert]:
-    """Run the rules over the table `cloudtrail`; return the alerts by first time seen."""
-    alerts = [alert for name in conversion.queries for alert in _alerts(connection, conversion, name)]
+def alerts_in(connection: duckdb.DuckDBPyConnection, conversion: Conversion, coverage: Coverage) -> list[Alert]:
+    """Run the rules over the table `cloudtrail`; return the alerts by first time seen.
+
+    A rule that DuckDB can't run, such as one with a regular expression of another dialect, becomes a problem.
+    """
+    alerts: list[Alert] = []
+    for name, rule in conversion.rules.items():
+        try:
+            alerts += _alerts(connection, conversion, name)
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0]
+            path = rule.source.path if rule.source else None
+            coverage.problems.append(UserError(f"rule '{rule.title}': DuckDB can't run it: {reason}", path))
     return sorted(alerts, key=lambda alert: (alert.first_seen, alert.title, str(alert.group)))
 
 
