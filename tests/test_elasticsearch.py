@@ -75,10 +75,10 @@ def test_thirty_thousand_events_of_one_principal_among_sixty(elasticsearch: Node
 
 
 def test_many_principals_of_few_regions_do_not_trip_a_circuit_breaker(elasticsearch: Node) -> None:
-    """300,000 events of 10,000 principals: without leaving them out first, the windows of all fill 1 GB of heap."""
+    """150,000 events of 10,000 principals: without leaving them out first, the windows of all fill 1 GB of heap."""
     name = "correlation_aws_bedrock_invocation_multi_region_temporary_credentials"
     key = {"key": "ASIAIOSFODNN7EXAMPLE"}
-    busy = [invoked(i % 3600, (i // 3600) % 2, arn=f"{ROLE}-{i % 10_000}", **key) for i in range(300_000)]
+    busy = [invoked(i % 3600, (i // 3600) % 2, arn=f"{ROLE}-{i % 10_000}", **key) for i in range(150_000)]
     elasticsearch.load([*busy, *(invoked(i, i, arn=ROLE, **key) for i in range(4))])
     assert [row[ARN] for row in elasticsearch.query(KIBANA[name]["query"])] == [ROLE]
 

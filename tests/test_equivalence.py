@@ -27,7 +27,7 @@ RULES = oracle.load(PACK)
 SCENARIOS = {scenario.name: scenario for scenario in scenarios()}
 PAGE = Path(__file__).parents[1] / "docs" / "equivalence.md"
 #: How many histories are drawn for each engine.
-DRAWN = {"duckdb": 80, "athena": 80, "esql": 60, "spl": 300, "spl-far-end-out": 300}
+DRAWN = {"duckdb": 50, "athena": 40, "esql": 60, "spl": 300, "spl-far-end-out": 300}
 _BEGIN, _END = "<!-- table -->", "<!-- end -->"
 EngineOf = Callable[[str], Engine]
 Event = dict[str, Any]

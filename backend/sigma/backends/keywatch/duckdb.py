@@ -108,7 +108,7 @@ class KeywatchDuckDBBackend(ArtefactBackend, SlidingWindowBackend):
     correlation_fields_field_expression_joiner: ClassVar = {"sliding": ""}
 
     value_count_aggregation_expression: ClassVar = {
-        "sliding": """counted AS (
+        "sliding": """counted AS MATERIALIZED (
     SELECT *, count(DISTINCT {field}) OVER (
         PARTITION BY {groupby} ORDER BY "eventTime"
         RANGE BETWEEN INTERVAL {window} SECONDS PRECEDING AND CURRENT ROW

@@ -2,7 +2,7 @@ WITH matched AS (
     SELECT * FROM cloudtrail
     WHERE lower("eventSource") = 'bedrock.amazonaws.com' AND (lower("eventName") IN ('converse', 'conversestream', 'invokemodel', 'invokemodelwithresponsestream')) AND ("userIdentity.accessKeyId" ILIKE 'AKIA%' ESCAPE '\' OR "userIdentity.userName" ILIKE 'BedrockAPIKey-%' ESCAPE '\' OR lower("userIdentity.type") = 'iamuser' AND "additionalEventData.callWithBearerToken" = 'true') AND NOT coalesce("userIdentity.accessKeyId" ILIKE 'ASIA%' ESCAPE '\', false)
 ),
-counted AS (
+counted AS MATERIALIZED (
     SELECT *, count(DISTINCT "awsRegion") OVER (
         PARTITION BY "userIdentity.arn" ORDER BY "eventTime"
         RANGE BETWEEN INTERVAL 1800 SECONDS PRECEDING AND CURRENT ROW

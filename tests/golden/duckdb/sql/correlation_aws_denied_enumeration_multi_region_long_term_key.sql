@@ -2,7 +2,7 @@ WITH matched AS (
     SELECT * FROM cloudtrail
     WHERE ("eventName" ILIKE 'Get%' ESCAPE '\' OR "eventName" ILIKE 'List%' ESCAPE '\') AND (lower("errorCode") IN ('accessdenied', 'accessdeniedexception', 'client.unauthorizedoperation', 'unauthorizedoperation', 'vpceaccessdenied')) AND "userIdentity.accessKeyId" ILIKE 'AKIA%' ESCAPE '\'
 ),
-counted AS (
+counted AS MATERIALIZED (
     SELECT *, count(DISTINCT "awsRegion") OVER (
         PARTITION BY "userIdentity.arn" ORDER BY "eventTime"
         RANGE BETWEEN INTERVAL 1800 SECONDS PRECEDING AND CURRENT ROW
