@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 
 from events import DENIED
 from keywatch.cli import main
-from keywatch.pack import PACK
+from keywatch.pack import PACK, guides
+from keywatch.targets import TARGETS
 
 BASE = PACK / "rules/cloud/aws/cloudtrail/aws_cloudtrail_denied_enumeration_long_term_key.yml"
 
@@ -34,7 +35,7 @@ def test_convert_writes_and_says_how_to_import(tmp_path: Path) -> None:
     result = keywatch("convert", "splunk", "--out", tmp_path)
     assert result.exit_code == 0, result.output
     assert str(tmp_path / "savedsearches.conf") in result.output
-    assert "7 detections for splunk" in result.output
+    assert f"{len(guides())} detections for splunk" in result.output
     assert "To import: " in result.output
 
 
@@ -79,16 +80,17 @@ rules:
     result = keywatch("convert", "splunk", "--out", tmp_path, "--settings", path)
     assert result.exit_code == 0, result.output
     text = (tmp_path / "savedsearches.conf").read_text()
-    assert "6 detections for splunk" in result.output
-    assert "[AWS Bedrock Model Access API Called with Temporary Credentials]" not in text
+    assert f"{len(guides()) - 1} detections for splunk" in result.output
+    assert "[Keywatch - AWS Bedrock Model Access API Called with Long-Term Key]" in text
+    assert "[Keywatch - AWS Bedrock Model Access API Called with Temporary Credentials]" not in text
     assert "where value_count >= 8" in text
     assert "time_window=14401s" in text
-    assert text.count('search = index="aws_trail"') == 6
+    assert text.count('search = index="aws_trail"') == len(guides()) - 1
     assert "cron_schedule = 0 */1 * * *" in text
     assert "dispatch.earliest_time = -210m@m" in text  # 2 h + 1 h + 30 m
 
 
-@pytest.mark.parametrize("target", ["splunk", "elasticsearch", "duckdb"])
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(
     ("detection", "line", "says"),
     [
@@ -205,6 +207,7 @@ def test_stock_sigma_cli_discovers_and_converts(tmp_path: Path) -> None:
     for target, pipeline, says in (
         ("keywatch_splunk", "cloudtrail_splunk", "time_window=3601s"),
         ("keywatch_elasticsearch", "cloudtrail_elastic", "MV_EXPAND step"),
+        ("keywatch_athena", "cloudtrail_athena", "sum(step) OVER"),
         ("keywatch_duckdb", "cloudtrail_raw", "RANGE BETWEEN INTERVAL 1800 SECONDS PRECEDING"),
     ):
         command = [str(sigma), "convert", "-t", target, "-p", pipeline, str(PACK)]

@@ -93,8 +93,9 @@ CORRELATION = {
 def test_what_is_written(tmp_path: Path) -> None:
     files = [path.relative_to(tmp_path).as_posix() for path in upstream(tmp_path)]
     assert len(files) == len(RULES) + 1
-    assert sum(name.startswith("rules/cloud/aws/cloudtrail/aws_cloudtrail_") for name in files) == 5
-    assert sum(name.startswith("rules-correlations/cloud/aws/cloudtrail/correlation_aws_") for name in files) == 5
+    for name, rule in RULES.items():
+        folder = "rules-correlations" if "correlation" in rule else "rules"
+        assert f"{folder}/cloud/aws/cloudtrail/{name}.yml" in files
     for path in tmp_path.rglob("*.yml"):
         [document] = yaml.safe_load_all(path.read_text(encoding="utf-8"))
         document["date"] = str(document["date"])
