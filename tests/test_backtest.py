@@ -42,7 +42,7 @@ def merged(ends: list[float], window: int) -> list[float]:
     return [end for number, end in enumerate(ends) if number == 0 or end - window > ends[number - 1]]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(events=histories())
 def test_cells_are_what_the_oracle_counts(events: list[Event], tmp_path: Path) -> None:
     result = run(tmp_path, events)

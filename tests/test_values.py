@@ -24,7 +24,7 @@ from keywatch.settings import load_settings
 Event = dict[str, Any]
 MODIFIERS = ["", "|contains", "|startswith", "|endswith", "|cased", "|contains|cased"]
 #: How many batches of values are drawn for each engine.
-DRAWN = {"duckdb": 40, "athena": 40, "esql": 40, "lucene": 40, "spl": 150}
+DRAWN = {"duckdb": 25, "athena": 25, "esql": 30, "lucene": 30, "spl": 120}
 
 
 def near(value: str) -> list[str]:
