@@ -16,7 +16,7 @@ options = $(foreach rules,$(RULES),--rules "$(rules)") $(foreach filters,$(FILTE
 .PHONY: help convert hunt backtest upstream targets test bench lint golden lock clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p;/^$$/q' $(MAKEFILE_LIST)
+	@sed -n '/^#/!q;s/^# \{0,1\}//p' $(MAKEFILE_LIST)
 
 convert: $(VENV)/.installed
 	@test -n "$(TARGET)" || { echo "make convert needs TARGET=…; these are there:" >&2; $(BIN)/keywatch targets >&2; exit 2; }
