@@ -13,7 +13,7 @@ from sigma.backends.keywatch._sliding import Rule, least
 from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationTimespan
 
 from keywatch.convert import convert
-from keywatch.errors import UserError
+from keywatch.errors import UserError, writing
 from keywatch.hunt import Alert, Progress, alerts_in, loaded
 from keywatch.records import Coverage, Selection
 from keywatch.rules import Pack
@@ -136,11 +136,8 @@ def write_proposals(result: Backtest, most_a_week: float, path: Path) -> list[st
         values["threshold"] = proposal
         values.yaml_add_eol_comment(reason, "threshold")
         lines.append(f"{rule.name}: threshold {proposal} ({reason})")
-    try:
-        with path.open("w", encoding="utf-8") as stream:
-            yaml.dump(settings, stream)
-    except OSError as error:
-        raise UserError(f"can't be written: {error.strerror}", path) from error
+    with writing(path), path.open("w", encoding="utf-8") as stream:
+        yaml.dump(settings, stream)
     return lines
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keywatch.errors import UserError
+from keywatch.errors import UserError, writing
 from keywatch.targets import TARGETS
 
 if TYPE_CHECKING:
@@ -221,10 +221,11 @@ def backtest(
     from keywatch.backtest import write_proposals
     from keywatch.records import Coverage, Selection
     from keywatch.rules import load_pack
+    from keywatch.settings import load_settings
 
     if write is not None and max_per_week is None:
         raise UserError("--write needs --max-per-week: the rate that the thresholds are chosen for")
-    _, values = _load(rules, filters, settings)
+    values = load_settings(settings)
     coverage = Coverage()
     try:
         with show.progress(coverage) as progress:
@@ -243,10 +244,8 @@ def backtest(
     if report is not None:
         from keywatch.report import report as render
 
-        try:
+        with writing(report):
             report.write_text(render(result, max_per_week), encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"can't be written: {error.strerror}", report) from error
         click.echo(f"Report: {report}", err=True)
     if write is not None and max_per_week is not None:
         for line in write_proposals(result, max_per_week, write):
@@ -274,15 +273,13 @@ def simulate(folder: Path, events: int, days: int, seed: int) -> None:
     from keywatch.simulate import simulate as run
 
     files = 0
-    try:
+    with writing(folder):
         for _, planted in run(folder, events, days, seed):
             files += 1
             for attack in planted:
                 click.echo(
                     f"{attack.start:%Y-%m-%dT%H:%M:%SZ} {attack.principal}: {attack.name}, {attack.regions} Regions"
                 )
-    except OSError as error:
-        raise UserError(f"can't be written: {error.strerror}", Path(error.filename or folder)) from error
     click.echo(f"{events} everyday calls in {files} files.", err=True)
 
 

@@ -14,7 +14,7 @@ from sigma.backends.keywatch._sliding import Rule
 from sigma.exceptions import SigmaError
 from sigma.rule import SigmaRule
 
-from keywatch.errors import UserError
+from keywatch.errors import UserError, writing
 from keywatch.rules import Pack, problem_of
 from keywatch.targets import Target
 
@@ -84,15 +84,13 @@ def write(conversion: Conversion, out: Path, *, clean: bool) -> list[Path]:
             written |= {out / name: content for name, content in _unpacked(_finalized(conversion, everything))}
         else:
             written[out / pattern] = _finalized(conversion, everything)
-    try:
+    with writing(out):
         if clean:
             for old in (old for pattern in patterns for old in out.glob(pattern.format(rule="*"))):
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
         for path, content in written.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-    except OSError as error:
-        raise UserError(f"can't be written: {error.strerror}", Path(error.filename or out)) from error
     return list(written)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,19 @@ class UserError(Exception):
         """Return the one line."""
         where = "" if self.path is None else f"{self.path}:{self.line}: " if self.line else f"{self.path}: "
         return where + " ".join(self.message.split())
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a failure to write into an error of one line.
+
+    :param path: what is named where the failure names no file, as a full disk does not.
+    :raises UserError: if something could not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"can't be written: {error.strerror}", Path(error.filename or path)) from error
 
 
 def line_of(path: Path, message: str) -> int:

@@ -133,22 +133,25 @@ def _load(
 
 def _keep(connection: duckdb.DuckDBPyConnection, selection: Selection, coverage: Coverage) -> None:
     """Make the table `cloudtrail` of the events that are wanted. One that came over two trails is kept once."""
-    connection.execute("""
-        CREATE TABLE timed AS
-        SELECT * REPLACE (TRY_CAST("eventTime" AS TIMESTAMP) AS "eventTime") FROM delivered
-        WHERE TRY_CAST("eventTime" AS TIMESTAMP) IS NOT NULL
-    """)
-    timeless = _count(connection, "delivered") - _count(connection, "timed")
+    counts = connection.execute("""
+        SELECT count(*) - count(time),
+            count(time) FILTER (WHERE id IS NOT NULL) - count(DISTINCT id) FILTER (WHERE time IS NOT NULL)
+        FROM (SELECT TRY_CAST("eventTime" AS TIMESTAMP) AS time, "eventID" AS id FROM delivered)
+    """).fetchone()
+    assert counts is not None
+    timeless, coverage.duplicates = counts
     if timeless:
         coverage.problems.append(UserError(f"{timeless} records have no eventTime that is a time; they were left out"))
-    connection.execute("""
-        CREATE TABLE single AS FROM timed
-        QUALIFY "eventID" IS NULL OR row_number() OVER (PARTITION BY "eventID") = 1
-    """)
-    coverage.duplicates = _count(connection, "timed") - _count(connection, "single")
     connection.execute(
         """
-        CREATE TABLE cloudtrail AS FROM single
+        CREATE TABLE cloudtrail AS
+        WITH timed AS (
+            SELECT * REPLACE (TRY_CAST("eventTime" AS TIMESTAMP) AS "eventTime") FROM delivered
+        ), single AS (
+            FROM timed WHERE "eventTime" IS NOT NULL
+            QUALIFY "eventID" IS NULL OR row_number() OVER (PARTITION BY "eventID") = 1
+        )
+        FROM single
         WHERE ($start IS NULL OR "eventTime" >= $start) AND ($end IS NULL OR "eventTime" < $end)
             AND (len($accounts) = 0 OR list_contains($accounts, "recipientAccountId"))
             AND (len($regions) = 0 OR list_contains($regions, "awsRegion"))
@@ -160,14 +163,7 @@ def _keep(connection: duckdb.DuckDBPyConnection, selection: Selection, coverage:
             "regions": list(selection.regions),
         },
     )
-    for name in ("delivered", "timed", "single"):
-        connection.execute(f"DROP TABLE {name}")
-
-
-def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
-    assert row is not None
-    return int(row[0])
+    connection.execute("DROP TABLE delivered")
 
 
 def _alerts(connection: duckdb.DuckDBPyConnection, conversion: Conversion, name: str) -> Iterator[Alert]:

@@ -14,7 +14,7 @@ from datetime import date, datetime, timedelta
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import orjson
 import pyarrow as pa
@@ -49,15 +49,40 @@ class Coverage:
     digests: int = 0
     pruned: int = 0
     duplicates: int = 0
-    #: First and last day of delivery, where the paths tell.
+    #: Days of delivery, where the paths tell.
     days: set[date] = field(default_factory=set)
     problems: list[UserError] = field(default_factory=list)
+
+    def note_day(self, delivery: Delivery | None) -> None:
+        """Note the day of a file that is read."""
+        if delivery is not None:
+            self.days.add(delivery.day)
 
     def add(self, other: Coverage) -> None:
         """Add what a worker read."""
         self.files += other.files
         self.records += other.records
         self.problems += other.problems
+
+
+class Delivery(NamedTuple):
+    """Where and when AWS delivered a file."""
+
+    account: str
+    region: str
+    day: date
+
+    @classmethod
+    def of(cls, path: str) -> Delivery | None:
+        """Return what a file's path tells; None if it tells nothing."""
+        match = _DELIVERED.search(path)
+        if match is None:
+            return None
+        account, region, *day = match.groups()
+        try:
+            return cls(account, region, date(*map(int, day)))
+        except ValueError:
+            return None
 
 
 @dataclass(frozen=True)
@@ -69,13 +94,11 @@ class Selection:
     accounts: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
 
-    def may_hold(self, path: str) -> bool:
-        """Tell whether a file can hold wanted events, by where AWS delivered it."""
-        match = _DELIVERED.search(path)
-        day = delivered_on(path)
-        if match is None or day is None:
+    def may_hold(self, delivery: Delivery | None) -> bool:
+        """Tell whether a file can hold wanted events, by where AWS delivered it; None is not known."""
+        if delivery is None:
             return True
-        account, region = match.groups()[:2]
+        account, region, day = delivery
         return (
             (not self.accounts or account in self.accounts)
             and (not self.regions or region in self.regions)
@@ -83,15 +106,6 @@ class Selection:
             # Delivery comes after the event, and across midnight that is the next day.
             and (self.end is None or day <= (self.end - timedelta(seconds=1)).date() + timedelta(days=1))
         )
-
-
-def delivered_on(path: str) -> date | None:
-    """Return the day that AWS delivered a file on, if its path tells."""
-    match = _DELIVERED.search(path)
-    try:
-        return date(*map(int, match.groups()[2:])) if match else None
-    except ValueError:
-        return None
 
 
 def find_files(paths: Iterable[str], selection: Selection, coverage: Coverage) -> list[str]:
@@ -109,16 +123,19 @@ def find_files(paths: Iterable[str], selection: Selection, coverage: Coverage) -
             continue
         if found is None:
             files.append(path)  # one that is not there is named when it is opened
+            coverage.note_day(Delivery.of(path))
             continue
         logs = [file for file in found if "CloudTrail-Digest" not in file]
         coverage.digests += len(found) - len(logs)
         if not found:
             coverage.problems.append(UserError(f"holds no file that ends in {', '.join(_SUFFIXES)}", Path(path)))
-        wanted = [file for file in logs if selection.may_hold(file)]
-        coverage.pruned += len(logs) - len(wanted)
-        files += wanted
-    days = [day for day in map(delivered_on, files) if day is not None]
-    coverage.days = {min(days), max(days)} if days else set()
+        for file in logs:
+            delivery = Delivery.of(file)
+            if selection.may_hold(delivery):
+                files.append(file)
+                coverage.note_day(delivery)
+            else:
+                coverage.pruned += 1
     return files
 
 

@@ -102,7 +102,7 @@ def _bars(result: Backtest, rule: RuleResult) -> list[Bar]:
 def _lines(result: Backtest, rule: RuleResult, most: int) -> list[Line]:
     lines: list[Line] = []
     for window in result.windows if rule.window else ():
-        heights = [round(_height(rule.cell(window, number).alerts, most), 2) for number in THRESHOLDS]
+        heights = [_height(rule.cell(window, number).alerts, most) for number in THRESHOLDS]
         points = " ".join(f"{_column(number)},{height}" for number, height in zip(THRESHOLDS, heights, strict=True))
         lines.append(Line(window, window == rule.window, points))
     return lines

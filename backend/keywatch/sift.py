@@ -40,6 +40,8 @@ _SHORTEST = 3
 
 #: What a rule can't do without: a pattern of each set.
 Needs = tuple[frozenset[str], ...]
+#: Bytes → where each pattern that stands in them ends, and which it is.
+Scan = Callable[[bytes], list[tuple[int, str]]]
 
 
 class Sift:
@@ -54,15 +56,13 @@ class Sift:
         end = len(data.rstrip())
         if self.rules is None or not data.startswith(_BEGINNING) or not data.endswith(_END, 0, end):
             return None
-        hits: list[tuple[int, int]] = []
-        scan, _ = self._files
-        scan(data, match_event_handler=lambda number, _, to, *__: hits.append((to, number)))
-        if sum(number == 0 for _, number in hits) != 1:
+        hits = self._files(data)
+        if sum(pattern == _NESTED for _, pattern in hits) != 1:
             return None
         records: list[bytes] = []
         last = -1
-        for position, number in sorted(hits):
-            if number == 0 or position <= last:
+        for position, pattern in sorted(hits):
+            if pattern == _NESTED or position <= last:
                 continue
             start = data.rfind(_RECORD, 0, position)
             after = data.find(_RECORD, position)
@@ -77,18 +77,11 @@ class Sift:
 
     def _that_may_match(self, records: list[bytes]) -> list[bytes]:
         """Return those of some records that have all that a rule needs. One scan of many is faster than many scans."""
-        scan, patterns = self._records
         ends = list(accumulate(len(record) + 1 for record in records))
-        found: list[set[int]] = [set() for _ in records]
-        scan(
-            b"\0".join(records),
-            match_event_handler=lambda number, _, to, *__: found[bisect_left(ends, to)].add(number),
-        )
-        return [
-            record
-            for record, numbers in zip(records, found, strict=True)
-            if self._suffices(frozenset(patterns[number] for number in numbers))
-        ]
+        found: list[set[str]] = [set() for _ in records]
+        for position, pattern in self._records(b"\0".join(records)):
+            found[bisect_left(ends, position)].add(pattern)
+        return [record for record, patterns in zip(records, found, strict=True) if self._suffices(frozenset(patterns))]
 
     @cache  # noqa: B019  # there is one sift in a process, and the same few sets come again and again
     def _suffices(self, found: frozenset[str]) -> bool:
@@ -97,15 +90,14 @@ class Sift:
         )
 
     @cached_property
-    def _files(self) -> tuple[Callable[..., None], list[str]]:
+    def _files(self) -> Scan:
         best = [max(needs, key=_selectivity) for needs in self.rules or ()]
         return _scanner([_NESTED, *_ALWAYS_KEPT, *sorted(frozenset[str]().union(*best))])
 
     @cached_property
-    def _records(self) -> tuple[Callable[..., None], list[str]]:
-        return _scanner(
-            [*_ALWAYS_KEPT, *sorted({pattern for needs in self.rules or () for need in needs for pattern in need})]
-        )
+    def _records(self) -> Scan:
+        needed = frozenset[str]().union(*(need for needs in self.rules or () for need in needs))
+        return _scanner([*_ALWAYS_KEPT, *sorted(needed)])
 
 
 def needs_of(rules: Iterable[Rule]) -> frozenset[Needs] | None:
@@ -143,14 +135,20 @@ def _selectivity(patterns: frozenset[str]) -> int:
     return min(map(len, patterns))
 
 
-def _scanner(patterns: list[str]) -> tuple[Callable[..., None], list[str]]:
+def _scanner(patterns: list[str]) -> Scan:
     database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     database.compile(
         expressions=[pattern.encode() for pattern in patterns],
         ids=list(range(len(patterns))),
         flags=hyperscan.HS_FLAG_CASELESS,
     )
-    return database.scan, patterns
+
+    def scan(data: bytes) -> list[tuple[int, str]]:
+        hits: list[tuple[int, str]] = []
+        database.scan(data, match_event_handler=lambda number, _, to, *__: hits.append((to, patterns[number])))
+        return hits
+
+    return scan
 
 
 def _pattern(field: str, value: SigmaString) -> str | None:

@@ -50,10 +50,8 @@ def simulate(folder: Path, events: int, days: int, seed: int) -> Iterator[tuple[
     beginning: dict[int, list[Planted]] = {}
     for planted, calls in _attacks(script, source, days):
         for time, call in calls:
-            slot = int((time - START).total_seconds()) // (60 * _FILE_MINUTES)
-            attacks.setdefault(slot, []).append((time, call))
-        slot = int((planted.start - START).total_seconds()) // (60 * _FILE_MINUTES)
-        beginning.setdefault(slot, []).append(planted)
+            attacks.setdefault(_slot(time), []).append((time, call))
+        beginning.setdefault(_slot(planted.start), []).append(planted)
     for slot in range(slots + 1):
         start = START + timedelta(minutes=slot * _FILE_MINUTES)
         for number, region in enumerate(regions if slot < slots else ()):
@@ -67,6 +65,11 @@ def simulate(folder: Path, events: int, days: int, seed: int) -> Iterator[tuple[
             here.setdefault(call["awsRegion"], []).append(call | {"eventTime": _iso(time)})
         for number, region in enumerate(sorted(here)):
             yield _write(folder, region, start, here[region], "attack"), beginning.get(slot, []) if number == 0 else []
+
+
+def _slot(time: datetime) -> int:
+    """Return the number of the delivery that a time lies in."""
+    return (time - START) // timedelta(minutes=_FILE_MINUTES)
 
 
 def _write(folder: Path, region: str, start: datetime, records: list[dict[str, Any]], mark: str = "") -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keywatch.errors import UserError
+from keywatch.errors import UserError, writing
 from keywatch.pack import PACK, read_yaml
 
 #: The order that SigmaHQ's rule conventions give (sigma-specification, sigmahq/sigmahq-rule-convention.md), with the
@@ -30,12 +30,10 @@ def upstream(folder: Path) -> list[Path]:
         _check(path, rule)
     files = {path.relative_to(PACK): path.read_text(encoding="utf-8") for path in rules}
     files[Path("pull-request.md")] = "".join(_request(rules))
-    try:
+    with writing(folder):
         for name, text in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"can't be written: {error.strerror}", Path(error.filename or folder)) from error
     return [folder / name for name in files]
 
 

@@ -19,17 +19,14 @@ from sigma.backends.elasticsearch.elasticsearch_esql import ESQLBackend
 from sigma.backends.elasticsearch.elasticsearch_lucene import LuceneBackend
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._guide import guide_steps
-from sigma.backends.keywatch._sliding import SlidingWindowBackend, counted_field, evidence_fields
+from sigma.backends.keywatch._sliding import Rule, SlidingWindowBackend, counted_field, evidence_fields
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
-from sigma.rule import SigmaRule
 from sigma.types import SigmaString, SpecialChars
 
 from keywatch.pack import read_yaml
-
-Rule = SigmaRule | SigmaCorrelationRule
 
 _RISK = {"informational": 1, "low": 21, "medium": 47, "high": 73, "critical": 99}
 _HOUR = 3600

@@ -29,7 +29,7 @@ from typing import ClassVar
 
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._guide import guide_steps
-from sigma.backends.keywatch._sliding import SlidingWindowBackend, counted_field, evidence_fields, least
+from sigma.backends.keywatch._sliding import Rule, SlidingWindowBackend, counted_field, evidence_fields, least
 from sigma.backends.splunk import SplunkBackend
 from sigma.conversion.deferred import DeferredQueryExpression
 from sigma.conversion.state import ConversionState
@@ -37,10 +37,7 @@ from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError, SigmaValueError
 from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
 from sigma.processing.transformations import SetStateTransformation
-from sigma.rule import SigmaRule
 from sigma.types import SigmaString, SpecialChars
-
-Rule = SigmaRule | SigmaCorrelationRule
 
 _SLICES = 100
 _MAX_STREAM_WINDOW = 10_000
