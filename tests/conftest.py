@@ -16,6 +16,7 @@ from engines import Engine, athena, duck, elastic, maven, spl
 ENGINES: dict[str, Callable[[pytest.FixtureRequest], Engine]] = {
     "duckdb": lambda request: duck.DuckDB(request.getfixturevalue("tmp_path_factory").mktemp("duckdb")),
     "athena": lambda _: athena.Athena(),
+    "lake": lambda _: athena.Lake(),
     "esql": lambda request: elastic.ESQL(request.getfixturevalue("elasticsearch")),
     "lucene": lambda request: elastic.Lucene(request.getfixturevalue("elasticsearch")),
     "spl": lambda _: spl.Splunk(far_end_inside=True),

@@ -1,33 +1,40 @@
-"""Athena's SQL is SQL to Trino's own parser."""
+"""Athena's SQL and CloudTrail Lake's are SQL to Trino's own parser, and say what happened."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from engines import athena
 from events import DENIED, MALLORY, MINUTE, REGIONS, denied
-from keywatch.convert import Conversion, convert
+from keywatch.convert import Conversion
 from keywatch.rules import load_pack
 from keywatch.settings import load_settings
-from keywatch.targets import TARGETS
+
+Engine = type[athena.Athena]
+BOTH = pytest.mark.parametrize("engine", [athena.Athena, athena.Lake])
 
 
-def converted() -> Conversion:
+def converted(engine: Engine, *rules: Path) -> Conversion:
     values = load_settings(None)
-    return convert(load_pack([], [], values), TARGETS["athena"], values)
+    return engine().converted(load_pack(list(rules), [], values), values)
 
 
-def test_trino_parses_it(parse: Callable[..., list[str]], tmp_path: Path) -> None:
-    queries = [query.rstrip().removesuffix(";") for [query] in converted().queries.values()]
-    *good, bad = parse(athena.PARSER, [*queries, "SELECT count(*) FRO x"], tmp_path)
+@BOTH
+def test_trino_parses_it(engine: Engine, parse: Callable[..., list[str]], tmp_path: Path) -> None:
+    queries = [engine().over_all_days(query)[0] for [query] in converted(engine).queries.values()]
+    statements = [query.rstrip().removesuffix(";") for query in queries]
+    *good, bad = parse(athena.PARSER, [*statements, "SELECT count(*) FRO x"], tmp_path)
     assert good == [""] * len(queries)
     assert "mismatched input 'x'" in bad
 
 
-def test_an_alert_row_says_what_happened() -> None:
+@BOTH
+def test_an_alert_row_says_what_happened(engine: Engine) -> None:
     events = [denied(MINUTE * i, i % 6, userAgent=f"agent/{i % 2}") for i in range(12)]
-    [row] = athena.Athena().rows(converted().queries[DENIED][0], events)
+    [row] = engine().rows(converted(engine).queries[DENIED][0], events)
     assert row["userIdentity.arn"] == MALLORY
     assert (row["value_count"], row["event_count"]) == (6, 12)
     assert row["awsRegion"] == sorted(REGIONS[:6])
@@ -35,12 +42,36 @@ def test_an_alert_row_says_what_happened() -> None:
     assert (row["last_seen"] - row["first_seen"]).total_seconds() == 11 * MINUTE
 
 
-def test_events_outside_the_windows_are_no_evidence() -> None:
+@BOTH
+def test_events_outside_the_windows_are_no_evidence(engine: Engine) -> None:
     events = [denied(0, 0), *(denied(3600 + i, i) for i in range(5)), denied(3 * 3600, 1)]
-    [row] = athena.Athena().rows(converted().queries[DENIED][0], events)
+    [row] = engine().rows(converted(engine).queries[DENIED][0], events)
     assert row["event_count"] == 5
 
 
 def test_days_are_parameters() -> None:
-    for [query] in converted().queries.values():
+    for [query] in converted(athena.Athena).queries.values():
         assert query.count('"timestamp" BETWEEN ? AND ?') == query.count("?") / 2 == 1
+
+
+def test_what_is_to_be_filled_in_stands_once() -> None:
+    for [query] in converted(athena.Lake).queries.values():
+        assert [query.count(name) for name in ("$EDS_ID", "$FROM", "$TO", "$")] == [1, 1, 1, 3]
+
+
+def test_fields_that_only_lake_has_or_has_otherwise(tmp_path: Path) -> None:
+    text = """title: Writes
+logsource: {product: aws, service: cloudtrail}
+fields: [userIdentity.sessionContext.attributes.creationDate, readOnly]
+detection:
+    selection: {managementEvent: true, readOnly: false}
+    condition: selection
+"""
+    (tmp_path / "writes.yml").write_text(text, encoding="utf-8")
+    session = {"sessionContext": {"attributes": {"creationDate": "2026-11-20T09:00:00Z"}}}
+    events = [denied(0, 0, readOnly=read, managementEvent=True, identity=session) for read in (True, False)]
+    [[query]] = converted(athena.Lake, tmp_path).queries.values()
+    [row] = athena.Lake().rows(query, events)
+    assert row["eventID"] == events[1]["eventID"]
+    assert row["userIdentity.sessionContext.attributes.creationDate"] == "2026-11-20T09:00:00Z"
+    assert row["readOnly"] == "false"

@@ -7,8 +7,10 @@ import os
 import re
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sigma.pipelines.keywatch._cloudtrail import StrictFieldMapping
 
 import oracle
 from keywatch.pack import PACK, guides
@@ -68,11 +70,10 @@ def test_the_table_of_modules_is_whole() -> None:
 
 
 def test_the_field_table() -> None:
-    tables = {name: target.pipeline().items for name, target in TARGETS.items()}
-    mappings = {
-        name: next(item.transformation.mapping for item in items if hasattr(item.transformation, "mapping"))
-        for name, items in tables.items()
-    }
+    mappings: dict[str, Any] = {}
+    for name, target in TARGETS.items():
+        [step] = (i.transformation for i in target.pipeline().items if isinstance(i.transformation, StrictFieldMapping))
+        mappings |= {name: step.mapping} | {f"{name}, {form}": table for form, table in step.by_format.items()}
     fields = sorted({field for mapping in mappings.values() for field in mapping if field})
     lines = [f"| CloudTrail | {' | '.join(mappings)} |", f"|---|{'---|' * len(mappings)}"]
     lines += [f"| {' | '.join([field, *(str(m.get(field, '–')) for m in mappings.values())])} |" for field in fields]

@@ -24,7 +24,7 @@ from keywatch.settings import load_settings
 Event = dict[str, Any]
 MODIFIERS = ["", "|contains", "|startswith", "|endswith", "|cased", "|contains|cased"]
 #: How many batches of values are drawn for each engine.
-DRAWN = {"duckdb": 25, "athena": 25, "esql": 30, "lucene": 30, "spl": 120}
+DRAWN = {"duckdb": 25, "athena": 25, "lake": 15, "esql": 30, "lucene": 30, "spl": 120}
 
 
 def near(value: str) -> list[str]:
@@ -145,7 +145,7 @@ def test_the_longest_value_that_elasticsearch_takes(
 _SESSIONS = ["o'brien", 'x" OR "1"="1', "x') OR 1=1 --", "back\\slash", "a|b", "$x$ ${x} {{x}} %s", "名 \U0001f600"]
 
 
-@pytest.mark.parametrize("name", ["duckdb", "athena", "esql", "spl"])
+@pytest.mark.parametrize("name", ["duckdb", "athena", "lake", "esql", "spl"])
 def test_a_filter_leaves_out_whom_it_names_and_nobody_else(
     name: str, engines: Callable[[str], Engine], tmp_path: Path
 ) -> None:

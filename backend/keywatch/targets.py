@@ -44,7 +44,7 @@ TARGETS = {
             "elastic:cloudtrail_elastic",
             ("elasticsearch:KeywatchESQLBackend", "elasticsearch:KeywatchLuceneBackend"),
         ),
-        Target("athena", "athena:cloudtrail_athena", ("athena:KeywatchAthenaBackend",)),
+        Target("athena", "athena:cloudtrail_athena", ("athena:KeywatchAthenaBackend", "athena:KeywatchLakeBackend")),
         Target("duckdb", "raw:cloudtrail_raw", ("duckdb:KeywatchDuckDBBackend",)),
     )
 }

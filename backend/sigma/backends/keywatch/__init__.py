@@ -1,6 +1,6 @@
 """The pack's backends, as sigma-cli discovers them."""
 
-from .athena import KeywatchAthenaBackend
+from .athena import KeywatchAthenaBackend, KeywatchLakeBackend
 from .duckdb import KeywatchDuckDBBackend
 from .elasticsearch import KeywatchESQLBackend, KeywatchLuceneBackend
 from .splunk import KeywatchSplunkBackend
@@ -9,6 +9,7 @@ __all__ = [
     "KeywatchAthenaBackend",
     "KeywatchDuckDBBackend",
     "KeywatchESQLBackend",
+    "KeywatchLakeBackend",
     "KeywatchLuceneBackend",
     "KeywatchSplunkBackend",
 ]

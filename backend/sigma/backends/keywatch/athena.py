@@ -1,4 +1,4 @@
-r"""Athena (Trino SQL) over the table that AWS documents for CloudTrail.
+r"""Athena (Trino SQL) over the table that AWS documents for CloudTrail, and CloudTrail Lake, which has another schema.
 
 Trino has no DISTINCT in windows, so the distinct values in a window are counted as a sum that runs through time: a
 value counts from its first event to a window after its last, or without a break when it is seen again before.
@@ -14,12 +14,11 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, ClassVar
 
-import sigma.pipelines.keywatch.athena
 from sigma.backends.keywatch._sliding import Rule, counted_field, evidence_fields, least
 from sigma.backends.keywatch.duckdb import KeywatchDuckDBBackend, like_pattern, literal
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
-from sigma.pipelines.keywatch._cloudtrail import field_table
+from sigma.pipelines.keywatch.athena import expressions
 from sigma.types import SigmaCasedString, SigmaString
 
 
@@ -91,14 +90,23 @@ WHERE "time" BETWEEN window_start AND window_end
 GROUP BY {groupby}, most_values, window_start
 ORDER BY first_seen, {groupby}"""
 
+    #: The first stage, and the whole query of a single event: {columns} is the evidence under CloudTrail's names.
+    selection: ClassVar[str] = """\
+    SELECT CAST(to_unixtime(from_iso8601_timestamp(eventtime)) AS bigint) AS "time"{columns}
+    FROM {table}
+    WHERE "timestamp" BETWEEN ? AND ?
+        AND ({condition})"""
+    #: Column of the field table.
+    schema: ClassVar[str] = "table"
+
     def sliding_variables(self, rule: SigmaCorrelationRule) -> dict[str, str]:
         """Return the variables of the stages after `matched`, where fields have CloudTrail's names."""
-        field, groupby = _column(counted_field(rule)), [_column(name) for name in rule.group_by or ()]
+        field, groupby = self._column(counted_field(rule)), [self._column(name) for name in rule.group_by or ()]
         gathered = self.correlation_fields_field_expression["sliding"]
         return {
             "field": field,
             "groupby": ", ".join(groupby),
-            "fields": "".join(gathered.format(field=_column(name)) for name in evidence_fields(rule)),
+            "fields": "".join(gathered.format(field=self._column(name)) for name in evidence_fields(rule)),
             "window": str(rule.timespan.seconds),
             "count": str(least(rule)),
             "present": " AND ".join(f"{name} <> ''" for name in [*groupby, field]),
@@ -127,20 +135,48 @@ ORDER BY first_seen, {groupby}"""
     finalize_query_default = finalize_query_sql
 
     def _selected(self, names: list[str], condition: str) -> str:
-        columns = "".join(f",\n        {name} AS {_column(name)}" for name in dict.fromkeys(names))
-        return (
-            f'    SELECT CAST(to_unixtime(from_iso8601_timestamp(eventtime)) AS bigint) AS "time"{columns}\n'
-            f"    FROM {self.last_processing_pipeline.state['table']}\n"
-            f'    WHERE "timestamp" BETWEEN ? AND ?\n        AND ({condition})'
-        )
+        columns = "".join(f",\n        {name} AS {self._column(name)}" for name in dict.fromkeys(names))
+        table = self.last_processing_pipeline.state["table"]
+        return self.selection.format(columns=columns, table=table, condition=condition)
+
+    def _column(self, expression: str) -> str:
+        """Return the name that a field has after the first stage: CloudTrail's, quoted."""
+        return '"' + _names(self.schema).get(expression, expression).replace('"', '""') + '"'
+
+
+class KeywatchLakeBackend(KeywatchAthenaBackend):
+    """SQL for CloudTrail Lake: the same query over an event data store."""
+
+    identifier: ClassVar[str] = "keywatch_lake"
+    name: ClassVar[str] = "CloudTrail Lake SQL (keywatch)"
+    formats: ClassVar[dict[str, str]] = {
+        "sql-lake": "a query over an event data store; $EDS_ID, $FROM and $TO are to be filled in",
+        "sql": "the same as sql-lake",
+    }
+    default_format: ClassVar[str] = "sql-lake"
+    files: ClassVar[dict[str, tuple[str, ...]]] = {"sql-lake": ("{rule}.lake.sql",)}
+    import_steps: ClassVar[dict[str, str]] = {
+        "sql-lake": "fill in $EDS_ID, $FROM and $TO, and run a file in CloudTrail's Lake > Query (docs/athena.md)"
+    }
+    # AWS's own sample queries have $EDS_ID in this place. Lake has no parameters, and no INTERVAL.
+    selection: ClassVar[str] = """\
+    SELECT CAST(to_unixtime(eventtime) AS bigint) AS "time"{columns}
+    FROM $EDS_ID
+    WHERE eventtime BETWEEN TIMESTAMP '$FROM' AND TIMESTAMP '$TO'
+        AND ({condition})"""
+    schema: ClassVar[str] = "lake"
+
+    # pySigma looks for methods by the format's name, which has a sign that no method can have.
+    def finalize_query(self, rule: Rule, query: Any, index: int, state: ConversionState, output_format: str) -> Any:
+        """Make a statement of a query."""
+        return super().finalize_query(rule, query, index, state, "sql")
+
+    def finalize(self, queries: list[Any], output_format: str) -> Any:
+        """Join the statements."""
+        return super().finalize(queries, "sql")
 
 
 @cache
-def _names() -> dict[str, str]:
+def _names(schema: str) -> dict[str, str]:
     """Return expression → CloudTrail field."""
-    return {expression: name for name, expression in field_table(sigma.pipelines.keywatch.athena.__file__).items()}
-
-
-def _column(expression: str) -> str:
-    """Return the name that a field has after the first stage: CloudTrail's, quoted."""
-    return '"' + _names().get(expression, expression).replace('"', '""') + '"'
+    return {str(expression): str(name) for name, expression in expressions(schema).items()}

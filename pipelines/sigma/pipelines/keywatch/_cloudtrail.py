@@ -73,6 +73,8 @@ class StrictFieldMapping(FieldMappingTransformation):
     """Map field names wherever they stand, in conditions, correlations, evidence and guide; refuse an unknown one."""
 
     pipeline: str = ""
+    #: Output format → the table that it has instead of `mapping`.
+    by_format: dict[str, dict[str | None, str | list[str]]] = field(default_factory=dict)
     _rule: SigmaRule | SigmaCorrelationRule | None = field(init=False, default=None, compare=False)
 
     def apply(self, rule: SigmaRule | SigmaCorrelationRule) -> None:
@@ -87,6 +89,8 @@ class StrictFieldMapping(FieldMappingTransformation):
                 source=rule.source,
             )
         self._rule = rule
+        assert self._pipeline is not None
+        self.mapping = self.by_format.get(self._pipeline.vars.get("output_format", ""), self.mapping)
         super().apply(rule)
         guide = rule.custom_attributes.get(GUIDE)
         if guide is not None:
@@ -158,6 +162,7 @@ def cloudtrail_pipeline(
     mapping: dict[str | None, str | list[str]],
     transformations: Iterable[PreprocessingTransformation] = (),
     state: dict[str, str] | None = None,
+    by_format: dict[str, dict[str | None, str | list[str]]] | None = None,
 ) -> ProcessingPipeline:
     """Build the pipeline of a schema.
 
@@ -166,13 +171,14 @@ def cloudtrail_pipeline(
     :param mapping: the field table.
     :param transformations: what the schema needs besides, applied before the field names are mapped.
     :param state: values for the backend, such as the index.
+    :param by_format: output format → field table, for formats that have another than `mapping`.
     """
     steps: list[PreprocessingTransformation] = [
         OwnDetections(),
         AttachGuide(),
         RefuseUnclearText(),
         *transformations,
-        StrictFieldMapping(mapping, pipeline=name),
+        StrictFieldMapping(mapping, pipeline=name, by_format=by_format or {}),
         *(SetStateTransformation(key, value) for key, value in (state or {}).items()),
     ]
     return ProcessingPipeline(
