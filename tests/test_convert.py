@@ -90,6 +90,15 @@ rules:
     assert "dispatch.earliest_time = -210m@m" in text  # 2 h + 1 h + 30 m
 
 
+def test_a_rule_that_is_turned_off_is_not_converted_and_so_no_problem(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    off = [name for name in guides() if name.startswith("correlation_")]
+    path.write_text("\n".join(["rules:", *(f"    {name}: {{enabled: false}}" for name in off)]))
+    result = keywatch("convert", "elasticsearch", "--format", "lucene", "--out", tmp_path, "--settings", path)
+    assert result.exit_code == 0, result.output
+    assert f"{len(guides()) - len(off)} detections for elasticsearch" in result.output
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(
     ("detection", "line", "says"),

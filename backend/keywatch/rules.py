@@ -30,8 +30,13 @@ class Pack:
     problems: list[UserError] = field(default_factory=list)
 
     def in_order(self) -> list[Rule]:
-        """Return all rules, each after those that it refers to."""
-        return in_order(self.collection.rules)
+        """Return the rules that are alerts by themselves, and those that they refer to, each after the latter."""
+        rules = in_order(self.collection.rules)
+        needed: set[int] = set()
+        for rule in reversed(rules):
+            if self.is_output(rule) or id(rule) in needed:
+                needed |= {id(rule), *(id(reference.rule) for reference in getattr(rule, "referenced_rules", ()))}
+        return [rule for rule in rules if id(rule) in needed]
 
     def is_output(self, rule: Rule) -> bool:
         """Tell whether a rule is an alert by itself, and enabled."""
