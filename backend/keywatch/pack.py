@@ -19,6 +19,8 @@ PACK = next(
 class Guide:
     """What an analyst needs with an alert. `{field}` in a text stands for the alert's value of a CloudTrail field."""
 
+    detection: str
+    title: str
     fields: tuple[str, ...]
     threshold: str
     steps: dict[str, str]
@@ -30,11 +32,12 @@ def guides() -> dict[str, Guide]:
     folder = PACK / "guides"
     common = read_yaml(folder / "common.yaml")["steps"]
     return {
-        rule: Guide(tuple(guide["fields"]), guide["threshold"], common | guide["steps"])
+        rule: Guide(name, detection["title"], tuple(guide["fields"]), guide["threshold"], common | guide["steps"])
         for path in sorted(folder.glob("*.yaml"))
         if path.name != "common.yaml"
         for guide in (read_yaml(path),)
-        for rule in guide["rules"]
+        for name, detection in guide["detections"].items()
+        for rule in detection["rules"]
     }
 
 

@@ -1,36 +1,36 @@
-"""Render a rule's triage guide in a target's field names and template syntax."""
+"""Render a triage guide in a target's field names and template syntax."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from string import Formatter
 
-from sigma.backends.keywatch._sliding import counted_field, least
+from sigma.backends.keywatch._sliding import Rule, counted_field, least
 from sigma.correlations import SigmaCorrelationRule
 from sigma.pipelines.keywatch._cloudtrail import GUIDE
-from sigma.rule import SigmaRule
 
 from keywatch.pack import Guide
 
 
-def guide_steps(rule: SigmaRule | SigmaCorrelationRule, field: Callable[[str], str]) -> list[tuple[str, str]]:
-    """Return the headings and texts of a rule's guide; none if the rule has no guide.
+def guide_steps(rules: Sequence[Rule], field: Callable[[str], str]) -> list[tuple[str, str]]:
+    """Return the headings and texts of the guide of a rule, or of rules that share one; none if there is no guide.
 
     :param field: writes an alert's value of a field, given by the target's name, in the target's template syntax.
     """
-    guide: Guide | None = rule.custom_attributes.get(GUIDE)
+    guide: Guide | None = rules[0].custom_attributes.get(GUIDE)
     if guide is None:
         return []
     steps = {title: _fill(text, field) for title, text in guide.steps.items()}
-    return [*steps.items(), ("Why this threshold?", f"{_threshold(rule)}{guide.threshold}")]
+    return [*steps.items(), ("Why this threshold?", f"{_thresholds(rules)}{guide.threshold}")]
 
 
-def _threshold(rule: SigmaRule | SigmaCorrelationRule) -> str:
-    if not isinstance(rule, SigmaCorrelationRule):
-        return ""
-    return (
-        f"Set here: {least(rule)} or more distinct {counted_field(rule)} within {rule.timespan.spec}. Why the default: "
-    )
+def _thresholds(rules: Sequence[Rule]) -> str:
+    said = [
+        f"{least(rule)} or more distinct {counted_field(rule)} within {rule.timespan.spec}"
+        for rule in rules
+        if isinstance(rule, SigmaCorrelationRule)
+    ]
+    return f"Set here: {'; '.join(said)}. Why the default: " if said else ""
 
 
 def _fill(text: str, field: Callable[[str], str]) -> str:

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cache
-from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from sigma.backends.elasticsearch.elasticsearch_esql import ESQLBackend
 from sigma.backends.elasticsearch.elasticsearch_lucene import LuceneBackend
 from sigma.backends.keywatch._artefact import ArtefactBackend
+from sigma.backends.keywatch._attack import tactics_of, techniques_of
 from sigma.backends.keywatch._guide import guide_steps
 from sigma.backends.keywatch._sliding import Rule, SlidingWindowBackend, counted_field, evidence_fields
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
@@ -25,8 +24,6 @@ from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.types import SigmaString, SpecialChars
-
-from keywatch.pack import read_yaml
 
 _RISK = {"informational": 1, "low": 21, "medium": 47, "high": 73, "critical": 99}
 _HOUR = 3600
@@ -334,15 +331,7 @@ def threat(rule: Rule) -> list[dict[str, Any]]:
 
     :raises SigmaFeatureNotSupportedByBackendError: for a tag that `attack.yml` does not have.
     """
-    tags = [tag.name for tag in rule.tags if tag.namespace == "attack"]
-    try:
-        tactics = {tag: _attack()["tactics"][tag] for tag in tags if not re.match(r"t\d", tag)}
-        techniques = {tag.upper(): _attack()["techniques"][tag.upper()] for tag in tags if re.match(r"t\d", tag)}
-    except KeyError as error:
-        raise SigmaFeatureNotSupportedByBackendError(
-            f"rule '{rule.title}': tag '{error.args[0]}' is not in attack.yml beside this backend; add it there",
-            source=rule.source,
-        ) from error
+    techniques = techniques_of(rule)
     return [
         {
             "framework": "MITRE ATT&CK",
@@ -358,7 +347,7 @@ def threat(rule: Rule) -> list[dict[str, Any]]:
                 if "." not in name and tag in technique["tactics"]
             ],
         }
-        for tag, tactic in tactics.items()
+        for tag, tactic in tactics_of(rule).items()
     ]
 
 
@@ -366,15 +355,9 @@ def _technique(name: str, title: str) -> dict[str, Any]:
     return {"id": name, "name": title, "reference": f"https://attack.mitre.org/techniques/{name.replace('.', '/')}/"}
 
 
-@cache
-def _attack() -> dict[str, dict[str, Any]]:
-    names: dict[str, dict[str, Any]] = read_yaml(Path(__file__).with_name("attack.yml"))
-    return names
-
-
 def _note(rule: Rule) -> str:
     """Write the investigation guide: Markdown, and buttons that open what else happened in a timeline."""
-    steps = guide_steps(rule, lambda name: f"`{name}`")
+    steps = guide_steps([rule], lambda name: f"`{name}`")
     if not steps:
         return ""
     buttons = [

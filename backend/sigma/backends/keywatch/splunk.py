@@ -218,7 +218,7 @@ class KeywatchSplunkBackend(ArtefactBackend, SlidingWindowBackend, SplunkBackend
             "action.notable.param.severity": level,
             "action.notable.param.nes_fields": ",".join(map(_plain, fields)),
             "action.notable.param.next_steps": json.dumps(
-                {"version": 1, "data": "\n\n".join(f"{title}\n{text}" for title, text in guide_steps(rule, _token))},
+                {"version": 1, "data": "\n\n".join(f"{title}\n{text}" for title, text in guide_steps([rule], _token))},
                 ensure_ascii=False,
             ),
             "action.notable.param.drilldown_searches": json.dumps(list(_drilldowns(rule, state))),
