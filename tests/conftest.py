@@ -11,12 +11,20 @@ from typing import NoReturn
 
 import pytest
 
-from engines import Engine, athena, duck, elastic, maven, spl
+from engines import Engine, athena, datadog, duck, elastic, maven, spl
+
+
+def _datadog(_: pytest.FixtureRequest) -> Engine:
+    if missing := datadog.missing():
+        absent(f"no {', '.join(missing)}: Rust 1.95 or later (rustup) builds Datadog's search")
+    return datadog.Datadog()
+
 
 ENGINES: dict[str, Callable[[pytest.FixtureRequest], Engine]] = {
     "duckdb": lambda request: duck.DuckDB(request.getfixturevalue("tmp_path_factory").mktemp("duckdb")),
     "athena": lambda _: athena.Athena(),
     "lake": lambda _: athena.Lake(),
+    "datadog": _datadog,
     "esql": lambda request: elastic.ESQL(request.getfixturevalue("elasticsearch")),
     "lucene": lambda request: elastic.Lucene(request.getfixturevalue("elasticsearch")),
     "spl": lambda _: spl.Splunk(far_end_inside=True),

@@ -105,6 +105,8 @@ class Scenario:
     found: dict[str, list[str]] = field(default_factory=dict)
     #: Found besides by a target that quantises time: the spread is between W and W + its grain.
     within_a_grain: dict[str, list[str]] = field(default_factory=dict)
+    #: Rules that find nobody on a target that compares with regard to case.
+    missed_with_case: tuple[str, ...] = ()
 
 
 def scenarios() -> Iterator[Scenario]:
@@ -178,6 +180,7 @@ def scenarios() -> Iterator[Scenario]:
         "in another case, as Sigma compares",
         [denied(60 * i, i, name="LISTfunctions", errorCode="accessdenied", key=AKIA.lower()) for i in range(5)],
         {DENIED: [MALLORY]},
+        missed_with_case=(DENIED,),
     )
     yield Scenario(
         "two attacks hours apart",

@@ -81,6 +81,17 @@ def seconds(timespan: str) -> int:
     return int(timespan[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[timespan[-1]]
 
 
+def cased(document: Document) -> Document:
+    """Return a rule as a target means it that compares with regard to case."""
+    if "detection" not in document:
+        return document
+    detection = {
+        name: {f"{key}|cased": value for key, value in test.items()} if isinstance(test, dict) else test
+        for name, test in document["detection"].items()
+    }
+    return document | {"detection": detection}
+
+
 def _selection(test: dict[str, Any], event: Event) -> bool:
     return all(_item(key, wanted, event) for key, wanted in test.items())
 

@@ -24,7 +24,7 @@ from keywatch.settings import load_settings
 Event = dict[str, Any]
 MODIFIERS = ["", "|contains", "|startswith", "|endswith", "|cased", "|contains|cased"]
 #: How many batches of values are drawn for each engine.
-DRAWN = {"duckdb": 25, "athena": 25, "lake": 15, "esql": 30, "lucene": 30, "spl": 120}
+DRAWN = {"duckdb": 25, "athena": 25, "lake": 15, "datadog": 40, "esql": 30, "lucene": 30, "spl": 120}
 
 
 def near(value: str) -> list[str]:
@@ -63,15 +63,6 @@ def matched(engine: Engine, document: dict[str, Any], events: list[Event], folde
     return set(found)
 
 
-def cased(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the rule as a target means it that compares with regard to case."""
-    detection = {
-        name: {f"{key}|cased": value for key, value in test.items()} if isinstance(test, dict) else test
-        for name, test in document["detection"].items()
-    }
-    return document | {"detection": detection}
-
-
 def differing(engine: Engine, document: dict[str, Any], events: list[Event], folder: Path) -> set[str | None] | None:
     """Return the texts that an engine is wrong about; None if the conversion refuses the rule."""
     try:
@@ -79,7 +70,7 @@ def differing(engine: Engine, document: dict[str, Any], events: list[Event], fol
     except UserError as error:
         assert "\n" not in str(error)
         return None
-    meant = cased(document) if engine.cased else document
+    meant = oracle.cased(document) if engine.cased else document
     wanted = {event["eventID"] for event in events if oracle.matches(meant, event)}
     return {event.get("userAgent") for event in events if event["eventID"] in found ^ wanted}
 
@@ -117,6 +108,23 @@ def test_values_that_were_wrong_once(
 
 
 @pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("negated", [False, True])
+@pytest.mark.parametrize("network", ["198.51.100.0/24", "198.51.100.4/30", "10.0.0.0/7", "0.0.0.0/0", "2001:db8::/32"])
+def test_networks(network: str, negated: bool, name: str, engines: Callable[[str], Engine], tmp_path: Path) -> None:
+    addresses = ["198.51.100.7", "198.51.100.8", "198.51.101.7", "10.1.2.3", "11.1.2.3", "12.1.2.3", "AWS Internal"]
+    events = [denied(0, 0, sourceIPAddress=address) for address in [*addresses, "bedrock.amazonaws.com", "2001:db8::1"]]
+    document = rule("x", "", negated=negated)
+    document["detection"]["value"] = {"sourceIPAddress|cidr": network}
+    try:
+        found = matched(engines(name), document, events, tmp_path)
+    except UserError as error:
+        assert "matches networks by patterns" in str(error)
+        assert ":" in network or network.endswith("/0")
+        return
+    assert found == {event["eventID"] for event in events if oracle.matches(document, event)}
+
+
+@pytest.mark.parametrize("name", DRAWN)
 @pytest.mark.parametrize("modifier", ["", "|contains"])
 def test_ten_kilobytes(name: str, modifier: str, engines: Callable[[str], Engine], tmp_path: Path) -> None:
     long = "".join(string.ascii_lowercase[i * i % 26] for i in range(10_000))
@@ -145,7 +153,7 @@ def test_the_longest_value_that_elasticsearch_takes(
 _SESSIONS = ["o'brien", 'x" OR "1"="1', "x') OR 1=1 --", "back\\slash", "a|b", "$x$ ${x} {{x}} %s", "名 \U0001f600"]
 
 
-@pytest.mark.parametrize("name", ["duckdb", "athena", "lake", "esql", "spl"])
+@pytest.mark.parametrize("name", ["duckdb", "athena", "lake", "datadog", "esql", "spl"])
 def test_a_filter_leaves_out_whom_it_names_and_nobody_else(
     name: str, engines: Callable[[str], Engine], tmp_path: Path
 ) -> None:

@@ -78,7 +78,7 @@ def write(conversion: Conversion, out: Path, *, clean: bool) -> list[Path]:
     written: dict[Path, bytes] = {}
     for pattern in patterns:
         if "{rule}" in pattern:
-            for name, queries in conversion.queries.items():
+            for name, queries in conversion.backend.grouped(conversion.queries).items():
                 written[out / pattern.format(rule=name)] = _finalized(conversion, queries)
         elif pattern.endswith("/"):
             written |= {out / name: content for name, content in _unpacked(_finalized(conversion, everything))}

@@ -45,6 +45,7 @@ TARGETS = {
             ("elasticsearch:KeywatchESQLBackend", "elasticsearch:KeywatchLuceneBackend"),
         ),
         Target("athena", "athena:cloudtrail_athena", ("athena:KeywatchAthenaBackend", "athena:KeywatchLakeBackend")),
+        Target("datadog", "datadog:cloudtrail_datadog", ("datadog:KeywatchDatadogBackend",)),
         Target("duckdb", "raw:cloudtrail_raw", ("duckdb:KeywatchDuckDBBackend",)),
     )
 }

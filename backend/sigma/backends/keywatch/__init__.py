@@ -1,12 +1,14 @@
 """The pack's backends, as sigma-cli discovers them."""
 
 from .athena import KeywatchAthenaBackend, KeywatchLakeBackend
+from .datadog import KeywatchDatadogBackend
 from .duckdb import KeywatchDuckDBBackend
 from .elasticsearch import KeywatchESQLBackend, KeywatchLuceneBackend
 from .splunk import KeywatchSplunkBackend
 
 __all__ = [
     "KeywatchAthenaBackend",
+    "KeywatchDatadogBackend",
     "KeywatchDuckDBBackend",
     "KeywatchESQLBackend",
     "KeywatchLakeBackend",

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from sigma.conditions import ConditionFieldEqualsValueExpression
 from sigma.conversion.base import TextQueryBackend
+from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationTimespan
+from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.processing.pipeline import ProcessingPipeline
 from sigma.rule import SigmaRule
+from sigma.types import SigmaCIDRExpression
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ class Schedule:
 class ArtefactBackend(TextQueryBackend):
     """A backend that writes files that a SIEM imports."""
 
-    #: format → the files it is written to; {rule} stands for the name of a rule, and makes it one file a rule; a name
-    #: that ends in / is a folder that the output, an archive, is unpacked into.
+    #: format → the files it is written to; {rule} stands for the name of a rule, and makes it one file a rule (or a
+    #: group of them, see `grouped`); a name that ends in / is a folder that the output, an archive, is unpacked into.
     files: ClassVar[dict[str, tuple[str, ...]]]
     #: format → one line that says how to import what was written.
     import_steps: ClassVar[dict[str, str]]
@@ -63,3 +67,27 @@ class ArtefactBackend(TextQueryBackend):
         self.schedule = Schedule(
             SigmaCorrelationTimespan(interval).seconds, SigmaCorrelationTimespan(ingest_delay).seconds
         )
+
+    def convert_condition_field_eq_val_cidr(
+        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
+    ) -> Any:
+        """Spell an IPv4 network out as patterns, where the target has no expression for it.
+
+        :raises SigmaFeatureNotSupportedByBackendError: there for IPv6, whose addresses have several spellings, and for
+            all addresses, which are not told from names by a pattern.
+        """
+        if self.cidr_expression is None and isinstance(cond.value, SigmaCIDRExpression):
+            network = cond.value.network
+            if network.version == 6 or network.prefixlen == 0:  # noqa: PLR2004
+                raise SigmaFeatureNotSupportedByBackendError(
+                    f"field '{cond.field}': {self.name} matches networks by patterns, and has none for "
+                    + ("IPv6 networks; match the beginnings of addresses" if network.prefixlen else "all addresses")
+                )
+        return super().convert_condition_field_eq_val_cidr(cond, state)
+
+    def grouped(self, queries: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Put queries together that are written into one file, keyed by the name that stands for {rule} in its name.
+
+        :param queries: name of a rule → its finished queries.
+        """
+        return queries

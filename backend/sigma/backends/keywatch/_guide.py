@@ -12,21 +12,24 @@ from sigma.pipelines.keywatch._cloudtrail import GUIDE
 from keywatch.pack import Guide
 
 
-def guide_steps(rules: Sequence[Rule], field: Callable[[str], str]) -> list[tuple[str, str]]:
+def guide_steps(
+    rules: Sequence[Rule], field: Callable[[str], str], plain: Callable[[str], str] = str
+) -> list[tuple[str, str]]:
     """Return the headings and texts of the guide of a rule, or of rules that share one; none if there is no guide.
 
     :param field: writes an alert's value of a field, given by the target's name, in the target's template syntax.
+    :param plain: writes the name of a field.
     """
     guide: Guide | None = rules[0].custom_attributes.get(GUIDE)
     if guide is None:
         return []
     steps = {title: _fill(text, field) for title, text in guide.steps.items()}
-    return [*steps.items(), ("Why this threshold?", f"{_thresholds(rules)}{guide.threshold}")]
+    return [*steps.items(), ("Why this threshold?", f"{_thresholds(rules, plain)}{guide.threshold}")]
 
 
-def _thresholds(rules: Sequence[Rule]) -> str:
+def _thresholds(rules: Sequence[Rule], plain: Callable[[str], str]) -> str:
     said = [
-        f"{least(rule)} or more distinct {counted_field(rule)} within {rule.timespan.spec}"
+        f"{least(rule)} or more distinct {plain(counted_field(rule))} within {rule.timespan.spec}"
         for rule in rules
         if isinstance(rule, SigmaCorrelationRule)
     ]

@@ -14,9 +14,8 @@ from sigma.backends.keywatch._sliding import SlidingWindowBackend
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationTypeLiteral
-from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.rule import SigmaRule
-from sigma.types import CompareOperators, SigmaCasedString, SigmaCIDRExpression, SigmaString, SpecialChars
+from sigma.types import CompareOperators, SigmaCasedString, SigmaString, SpecialChars
 
 
 def literal(text: str) -> str:
@@ -168,17 +167,6 @@ ORDER BY first_seen, {groupby}"""
     ) -> str:
         """Compare a column, which is text, with a number."""
         return f"TRY_CAST({self.escape_and_quote_field(cond.field)} AS DOUBLE) = {cond.value}"
-
-    def convert_condition_field_eq_val_cidr(
-        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
-    ) -> Any:
-        """Spell an IPv4 network out as patterns; DuckDB's own address type is in an extension that is downloaded.
-
-        :raises SigmaFeatureNotSupportedByBackendError: for IPv6, whose addresses have several spellings.
-        """
-        if isinstance(cond.value, SigmaCIDRExpression) and cond.value.network.version == 6:  # noqa: PLR2004
-            raise SigmaFeatureNotSupportedByBackendError(f"IPv6 network {cond.value.cidr} can't be matched in DuckDB")
-        return super().convert_condition_field_eq_val_cidr(cond, state)
 
     def finalize_query_sql(self, rule: SigmaRule | SigmaCorrelationRule, query: str, index: int, state: Any) -> str:
         """Make a statement of a query: that of a single event selects its evidence."""

@@ -1,0 +1,9 @@
+"""CloudTrail as Datadog's AWS integration stores it."""
+
+from sigma.pipelines.keywatch._cloudtrail import cloudtrail_pipeline, field_table
+from sigma.processing.pipeline import ProcessingPipeline
+
+
+def cloudtrail_datadog() -> ProcessingPipeline:
+    """Build the pipeline for `keywatch_datadog`."""
+    return cloudtrail_pipeline("cloudtrail_datadog", backends=["keywatch_datadog"], mapping=field_table(__file__))
