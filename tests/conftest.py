@@ -11,7 +11,8 @@ from typing import NoReturn
 
 import pytest
 
-from engines import Engine, athena, datadog, duck, elastic, maven, spl
+from engines import Engine, athena, datadog, duck, elastic, maven, opensearch, spl
+from engines.node import Node
 
 
 def _datadog(_: pytest.FixtureRequest) -> Engine:
@@ -27,6 +28,7 @@ ENGINES: dict[str, Callable[[pytest.FixtureRequest], Engine]] = {
     "datadog": _datadog,
     "esql": lambda request: elastic.ESQL(request.getfixturevalue("elasticsearch")),
     "lucene": lambda request: elastic.Lucene(request.getfixturevalue("elasticsearch")),
+    "opensearch": lambda request: opensearch.OpenSearch(request.getfixturevalue("opensearch_node")),
     "spl": lambda _: spl.Splunk(far_end_inside=True),
     "spl-far-end-out": lambda _: spl.Splunk(far_end_inside=False),
 }
@@ -65,7 +67,7 @@ def parse() -> Callable[[Path, list[str], Path], list[str]]:
 
 
 @pytest.fixture(scope="session")
-def elasticsearch() -> Iterator[elastic.Node]:
+def elasticsearch() -> Iterator[elastic.Elasticsearch]:
     """Return a real node, started once a run."""
     if missing := elastic.missing():
         reason = (
@@ -73,6 +75,15 @@ def elasticsearch() -> Iterator[elastic.Node]:
         )
         absent(reason)
     with elastic.running() as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def opensearch_node() -> Iterator[Node]:
+    """Return a real node, started once a run."""
+    if missing := maven.missing():
+        absent(f"no {', '.join(missing)}: a JDK 17 and Maven run the OpenSearch tests (apt install default-jdk maven)")
+    with opensearch.running() as node:
         yield node
 
 

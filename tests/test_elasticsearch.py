@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from sigma.backends.keywatch.elasticsearch import grain
 
 import oracle
-from engines.elastic import Node
+from engines.elastic import Elasticsearch
 from events import (
     ACCESS_LONG,
     DENIED,
@@ -48,7 +48,7 @@ def kibana_rules() -> dict[str, dict[str, Any]]:
 KIBANA = kibana_rules()
 
 
-def test_an_alert_row_says_what_happened(elasticsearch: Node) -> None:
+def test_an_alert_row_says_what_happened(elasticsearch: Elasticsearch) -> None:
     elasticsearch.load(denied(MINUTE * i, i % 6, userAgent=f"agent/{i % 2}") for i in range(12))
     [row] = elasticsearch.query(KIBANA[DENIED]["query"])
     assert row[ARN] == MALLORY
@@ -64,7 +64,7 @@ def minutes(text: str) -> int:
     return int(text.removeprefix("now-").removesuffix("m"))
 
 
-def test_many_principals_of_few_regions_do_not_trip_a_circuit_breaker(elasticsearch: Node) -> None:
+def test_many_principals_of_few_regions_do_not_trip_a_circuit_breaker(elasticsearch: Elasticsearch) -> None:
     """150,000 events of 10,000 principals: without leaving them out first, the windows of all fill 1 GB of heap."""
     name = "correlation_aws_bedrock_invocation_multi_region_temporary_credentials"
     key = {"key": "ASIAIOSFODNN7EXAMPLE"}
@@ -98,7 +98,7 @@ def test_kibana_rules_have_what_the_import_wants() -> None:
         assert {field["name"] for field in rule["required_fields"]} >= {ARN, "cloud.region", "@timestamp"}
 
 
-def test_each_call_is_one_alert_whatever_the_runs_that_see_it(elasticsearch: Node) -> None:
+def test_each_call_is_one_alert_whatever_the_runs_that_see_it(elasticsearch: Elasticsearch) -> None:
     rule = KIBANA[ACCESS_LONG]
     assert rule["alert_suppression"]["group_by"] == ["event.id"]
     elasticsearch.load([access(0, 0), access(1, 0)])
@@ -131,12 +131,12 @@ with elastic.running() as node:
 
 
 @pytest.mark.skipif("ELASTICSEARCH_URL" in os.environ, reason="ELASTICSEARCH_URL names a node, so none is started")
-def test_nothing_is_left_of_a_run_that_is_killed(elasticsearch: Node, tmp_path: Path) -> None:
+def test_nothing_is_left_of_a_run_that_is_killed(elasticsearch: Elasticsearch, tmp_path: Path) -> None:
     environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     run = subprocess.Popen([sys.executable, "-c", _STARTS_AND_WAITS], stdout=subprocess.PIPE, env=environment)
     assert run.stdout
     url = run.stdout.readline().decode().strip()
-    assert Node(url).call("GET", "/_cluster/health")["number_of_nodes"] == 1
+    assert Elasticsearch(url).call("GET", "/_cluster/health")["number_of_nodes"] == 1
     run.kill()
     run.wait()
     deadline = time.monotonic() + 30
@@ -144,4 +144,4 @@ def test_nothing_is_left_of_a_run_that_is_killed(elasticsearch: Node, tmp_path: 
         time.sleep(0.1)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(OSError, match="refused"):
-        Node(url).call("GET", "/_cluster/health")
+        Elasticsearch(url).call("GET", "/_cluster/health")

@@ -28,7 +28,16 @@ CASED = {name: oracle.cased(rule) for name, rule in RULES.items()}
 SCENARIOS = {scenario.name: scenario for scenario in scenarios()}
 PAGE = Path(__file__).parents[1] / "docs" / "equivalence.md"
 #: How many histories are drawn for each engine.
-DRAWN = {"duckdb": 35, "athena": 25, "lake": 15, "datadog": 40, "esql": 45, "spl": 200, "spl-far-end-out": 200}
+DRAWN = {
+    "duckdb": 35,
+    "athena": 25,
+    "lake": 15,
+    "datadog": 40,
+    "esql": 45,
+    "opensearch": 30,
+    "spl": 200,
+    "spl-far-end-out": 200,
+}
 _BEGIN, _END = "<!-- table -->", "<!-- end -->"
 EngineOf = Callable[[str], Engine]
 Event = dict[str, Any]
@@ -116,7 +125,7 @@ def test_generated(name: str, engines: EngineOf) -> None:
     agrees()
 
 
-@pytest.mark.parametrize("name", ["duckdb", "athena", "lake", "datadog", "esql", "spl"])
+@pytest.mark.parametrize("name", ["duckdb", "athena", "lake", "datadog", "esql", "opensearch", "spl"])
 def test_fifty_thousand_events_of_one_principal(name: str, engines: EngineOf) -> None:
     events = [denied(i % HOUR, i % 4) for i in range(50_000)]
     found = engines(name).found(converted(engines(name)), events)

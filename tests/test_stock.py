@@ -21,7 +21,7 @@ from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
 from sigma.processing.transformations import AddFieldnamePrefixTransformation
 
 import oracle
-from engines.elastic import ESQL, Node
+from engines.elastic import ESQL, Elasticsearch
 from events import DENIED, MALLORY, MINUTE, denied
 from keywatch.convert import convert
 from keywatch.pack import PACK
@@ -79,7 +79,7 @@ ACROSS = [denied(50 * MINUTE + 5 * MINUTE * i, i) for i in range(5)]
 
 
 @pytest.mark.parametrize(("method", "found"), [("stats", []), ("sliding", [MALLORY])])
-def test_fixed_buckets_miss_what_straddles_them(method: str, found: list[str], elasticsearch: Node) -> None:
+def test_fixed_buckets_miss_what_straddles_them(method: str, found: list[str], elasticsearch: Elasticsearch) -> None:
     values = load_settings(None)
     pack = load_pack([], [], values)
     if method == "stats":

@@ -24,7 +24,7 @@ from keywatch.settings import load_settings
 Event = dict[str, Any]
 MODIFIERS = ["", "|contains", "|startswith", "|endswith", "|cased", "|contains|cased"]
 #: How many batches of values are drawn for each engine.
-DRAWN = {"duckdb": 25, "athena": 25, "lake": 15, "datadog": 40, "esql": 30, "lucene": 30, "spl": 120}
+DRAWN = {"duckdb": 25, "athena": 25, "lake": 15, "datadog": 40, "esql": 30, "lucene": 30, "opensearch": 30, "spl": 120}
 
 
 def near(value: str) -> list[str]:
@@ -129,8 +129,8 @@ def test_networks(network: str, negated: bool, name: str, engines: Callable[[str
 def test_ten_kilobytes(name: str, modifier: str, engines: Callable[[str], Engine], tmp_path: Path) -> None:
     long = "".join(string.ascii_lowercase[i * i % 26] for i in range(10_000))
     events = [denied(0, 0, userAgent=text) for text in (long, long[:-1], "short")]
-    if name == "esql":
-        with pytest.raises(UserError, match="Elasticsearch compares with up to"):
+    if name in ("esql", "opensearch"):
+        with pytest.raises(UserError, match=r"(Elastics|OpenS)earch compares with up to"):
             matched(engines(name), rule(long, modifier), events, tmp_path)
         return
     found = matched(engines(name), rule(long, modifier), events, tmp_path)
@@ -153,7 +153,7 @@ def test_the_longest_value_that_elasticsearch_takes(
 _SESSIONS = ["o'brien", 'x" OR "1"="1', "x') OR 1=1 --", "back\\slash", "a|b", "$x$ ${x} {{x}} %s", "名 \U0001f600"]
 
 
-@pytest.mark.parametrize("name", ["duckdb", "athena", "lake", "datadog", "esql", "spl"])
+@pytest.mark.parametrize("name", ["duckdb", "athena", "lake", "datadog", "esql", "opensearch", "spl"])
 def test_a_filter_leaves_out_whom_it_names_and_nobody_else(
     name: str, engines: Callable[[str], Engine], tmp_path: Path
 ) -> None:

@@ -44,6 +44,7 @@ TARGETS = {
             "elastic:cloudtrail_elastic",
             ("elasticsearch:KeywatchESQLBackend", "elasticsearch:KeywatchLuceneBackend"),
         ),
+        Target("opensearch", "opensearch:cloudtrail_opensearch", ("opensearch:KeywatchOpenSearchBackend",)),
         Target("athena", "athena:cloudtrail_athena", ("athena:KeywatchAthenaBackend", "athena:KeywatchLakeBackend")),
         Target("datadog", "datadog:cloudtrail_datadog", ("datadog:KeywatchDatadogBackend",)),
         Target("duckdb", "raw:cloudtrail_raw", ("duckdb:KeywatchDuckDBBackend",)),

@@ -9,19 +9,15 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
-import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from sigma.backends.keywatch.elasticsearch import grain
 
 from engines import Engine, maven
+from engines.node import Node, started
 
 SOURCE = Path(__file__).parent / "elasticsearch"
 PATTERN = "logs-aws.cloudtrail-*"
@@ -65,22 +61,8 @@ _RENAMED = {
 }
 
 
-class Node:
-    """An Elasticsearch node to talk to."""
-
-    def __init__(self, url: str) -> None:
-        """Take the node's address."""
-        self.url = url
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        """Send a request; return the answer, or raise AssertionError with what the node says is wrong."""
-        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=300) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            raise AssertionError(f"{method} {path}: {error.read().decode()[:2000]}") from error
+class Elasticsearch(Node):
+    """An Elasticsearch node with CloudTrail."""
 
     def load(self, records: Iterable[dict[str, Any]]) -> None:
         """Replace the index by these records, stored as the integration does."""
@@ -97,19 +79,7 @@ class Node:
         self.call("PUT", f"/_index_template/{TEMPLATE}", {"index_patterns": [INDEX], "priority": 500})
         settings = {"number_of_shards": 1, "number_of_replicas": 0}
         self.call("PUT", f"/{INDEX}", {"settings": settings, "mappings": {"dynamic": False, "properties": properties}})
-        lines: list[bytes] = []
-        for record in records:
-            lines += [b'{"create":{}}', json.dumps(as_stored(record)).encode()]
-            if len(lines) == 20_000:
-                self._bulk(lines)
-        self._bulk(lines)
-        self.call("POST", f"/{INDEX}/_refresh")
-
-    def _bulk(self, lines: list[bytes]) -> None:
-        if lines:
-            answer = self.call("POST", f"/{INDEX}/_bulk", b"\n".join(lines) + b"\n")
-            assert not answer["errors"], next(item for item in answer["items"] if "error" in item["create"])
-            lines.clear()
+        self.fill(INDEX, map(as_stored, records))
 
     def query(self, esql: str, start: float | None = None, end: float | None = None) -> list[dict[str, Any]]:
         """Run an ES|QL query, over a range of time as Kibana's rule executor does: a filter on @timestamp.
@@ -134,7 +104,7 @@ class ESQL(Engine):
     principal = "aws.cloudtrail.user_identity.arn"
     event = "event.id"
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Elasticsearch) -> None:
         """Take a node."""
         self.node = node
         self._loaded: list[dict[str, Any]] | None = None
@@ -195,37 +165,21 @@ def missing() -> list[str]:
 
 
 @contextmanager
-def running() -> Iterator[Node]:
+def running() -> Iterator[Elasticsearch]:
     """Start a node on a free loopback port, and stop it; or take the one that ELASTICSEARCH_URL names.
 
     Nothing is left behind, even if this process is killed: the node ends, and removes its folder, when its standard
     input is closed.
     """
     if url := os.environ.get("ELASTICSEARCH_URL"):
-        yield from _own(Node(url))
+        yield from _own(Elasticsearch(url))
         return
     classes = maven.build(SOURCE, "elasticsearch")
-    with TemporaryDirectory(prefix="keywatch-elasticsearch-", ignore_cleanup_errors=True) as folder:
-        log = Path(folder) / "log"
-        # The heap is small on purpose: what fits here fits on a real node.
-        command = ["java", "-Xms256m", "-Xmx1g", f"-Dlog4j2.configurationFile={SOURCE / 'log4j2.properties'}"]
-        command += ["-cp", f"{classes}:{classes.parent / 'lib'}/*", "org.elasticsearch.node.LocalElasticsearch"]
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                [*command, folder, "0"], stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT
-            )
-            try:
-                yield Node(_wait_for(process, log))
-            finally:
-                process.terminate()
-                try:
-                    process.wait(30)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+    with started(classes, "org.elasticsearch.node.LocalElasticsearch", "LOCAL_ELASTICSEARCH_STARTED") as url:
+        yield Elasticsearch(url)
 
 
-def _own(node: Node) -> Iterator[Node]:
+def _own(node: Elasticsearch) -> Iterator[Elasticsearch]:
     """Take a user's node: one without CloudTrail, since the queries would find that too, and leave it as it was."""
     there = node.call("GET", f"/_resolve/index/{PATTERN}")
     names = [entry["name"] for entry in [*there["indices"], *there["data_streams"]] if entry["name"] != INDEX]
@@ -235,19 +189,6 @@ def _own(node: Node) -> Iterator[Node]:
     finally:
         node.call("DELETE", f"/{INDEX}?ignore_unavailable=true")
         node.call("DELETE", f"/_index_template/{TEMPLATE}")
-
-
-def _wait_for(process: subprocess.Popen[bytes], log: Path) -> str:
-    marker = "LOCAL_ELASTICSEARCH_STARTED "
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline:
-        for line in log.read_text(errors="replace").splitlines():
-            if line.startswith(marker):
-                return line.removeprefix(marker)
-        if process.poll() is not None:
-            break
-        time.sleep(0.2)
-    raise AssertionError(f"Elasticsearch did not start: {log.read_text(errors='replace')[-2000:]}")
 
 
 def _drop_empty(value: Any) -> Any:

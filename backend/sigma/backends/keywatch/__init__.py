@@ -4,6 +4,7 @@ from .athena import KeywatchAthenaBackend, KeywatchLakeBackend
 from .datadog import KeywatchDatadogBackend
 from .duckdb import KeywatchDuckDBBackend
 from .elasticsearch import KeywatchESQLBackend, KeywatchLuceneBackend
+from .opensearch import KeywatchOpenSearchBackend
 from .splunk import KeywatchSplunkBackend
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "KeywatchESQLBackend",
     "KeywatchLakeBackend",
     "KeywatchLuceneBackend",
+    "KeywatchOpenSearchBackend",
     "KeywatchSplunkBackend",
 ]

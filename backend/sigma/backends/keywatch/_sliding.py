@@ -75,8 +75,8 @@ class SlidingWindowBackend(TextQueryBackend):
                 "their edges; the default method 'sliding' does not",
                 stacklevel=2,
             )
-        elif problem := _not_slidable(rule, correlation_type):
-            raise SigmaFeatureNotSupportedByBackendError(f"rule '{rule.title}': {problem}", source=rule.source)
+        else:
+            refuse_unslidable(rule, correlation_type)
         return super().convert_correlation_rule_from_template(rule, correlation_type, method)
 
     def convert(self, rule_collection: SigmaCollection, *args: Any, **kwargs: Any) -> Any:
@@ -134,14 +134,20 @@ def evidence_fields(rule: SigmaCorrelationRule) -> list[str]:
     return [name for name in dict.fromkeys(names) if name not in known]
 
 
-def _not_slidable(rule: SigmaCorrelationRule, correlation_type: str) -> str | None:
+def refuse_unslidable(rule: SigmaCorrelationRule, correlation_type: str) -> None:
+    """Refuse a correlation that has no meaning as a sliding window.
+
+    :raises SigmaFeatureNotSupportedByBackendError: for such a one.
+    """
     condition = rule.condition
     if correlation_type != "value_count" or not isinstance(condition, SigmaCorrelationCondition):
-        return f"correlation type {rule.type} has no sliding window here; only value_count does"
-    if not rule.group_by:
-        return "a sliding value_count needs group-by"
-    if not isinstance(condition.fieldref, str):
-        return "a sliding value_count counts one field, not a list of fields"
-    if condition.op not in (SigmaCorrelationConditionOperator.GTE, SigmaCorrelationConditionOperator.GT):
-        return "a sliding value_count needs gte or gt: fewer than N values is true of almost every window"
-    return None
+        problem = f"correlation type {rule.type} has no sliding window here; only value_count does"
+    elif not rule.group_by:
+        problem = "a sliding value_count needs group-by"
+    elif not isinstance(condition.fieldref, str):
+        problem = "a sliding value_count counts one field, not a list of fields"
+    elif condition.op not in (SigmaCorrelationConditionOperator.GTE, SigmaCorrelationConditionOperator.GT):
+        problem = "a sliding value_count needs gte or gt: fewer than N values is true of almost every window"
+    else:
+        return
+    raise SigmaFeatureNotSupportedByBackendError(f"rule '{rule.title}': {problem}", source=rule.source)

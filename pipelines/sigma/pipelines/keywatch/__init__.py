@@ -3,6 +3,7 @@
 from .athena import cloudtrail_athena
 from .datadog import cloudtrail_datadog
 from .elastic import cloudtrail_elastic
+from .opensearch import cloudtrail_opensearch
 from .raw import cloudtrail_raw
 from .splunk import cloudtrail_splunk
 
@@ -10,8 +11,16 @@ pipelines = {
     "cloudtrail_athena": cloudtrail_athena,
     "cloudtrail_datadog": cloudtrail_datadog,
     "cloudtrail_elastic": cloudtrail_elastic,
+    "cloudtrail_opensearch": cloudtrail_opensearch,
     "cloudtrail_raw": cloudtrail_raw,
     "cloudtrail_splunk": cloudtrail_splunk,
 }
 
-__all__ = ["cloudtrail_athena", "cloudtrail_datadog", "cloudtrail_elastic", "cloudtrail_raw", "cloudtrail_splunk"]
+__all__ = [
+    "cloudtrail_athena",
+    "cloudtrail_datadog",
+    "cloudtrail_elastic",
+    "cloudtrail_opensearch",
+    "cloudtrail_raw",
+    "cloudtrail_splunk",
+]

@@ -1,0 +1,18 @@
+"""CloudTrail as its records lie in OpenSearch, mapped dynamically."""
+
+from sigma.pipelines.keywatch._cloudtrail import cloudtrail_pipeline, field_table
+from sigma.processing.pipeline import ProcessingPipeline
+
+
+def cloudtrail_opensearch(index: str = "cwl-*", channel: str = "keywatch") -> ProcessingPipeline:
+    """Build the pipeline for `keywatch_opensearch`.
+
+    :param index: the indexes, or a pattern of them, that hold CloudTrail; CloudWatch Logs writes `cwl-*`.
+    :param channel: the ID of the notification channel that alerts are sent to.
+    """
+    return cloudtrail_pipeline(
+        "cloudtrail_opensearch",
+        backends=["keywatch_opensearch"],
+        mapping=field_table(__file__),
+        state={"index": index, "channel": channel},
+    )

@@ -1,0 +1,91 @@
+"""Search nodes of the tests' own: real ones, from Maven Central."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+_LOGGING = Path(__file__).with_name("log4j2.properties")
+
+
+class Node:
+    """A node to talk to."""
+
+    def __init__(self, url: str) -> None:
+        """Take the node's address."""
+        self.url = url
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """Send a request; return the answer, or raise AssertionError with what the node says is wrong."""
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=300) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{method} {path}: {error.read().decode()[:2000]}") from error
+
+    def fill(self, index: str, documents: Iterator[dict[str, Any]]) -> None:
+        """Add documents to an index."""
+        lines: list[bytes] = []
+        for document in documents:
+            lines += [b'{"create":{}}', json.dumps(document).encode()]
+            if len(lines) == 20_000:
+                self._bulk(index, lines)
+        self._bulk(index, lines)
+        self.call("POST", f"/{index}/_refresh")
+
+    def _bulk(self, index: str, lines: list[bytes]) -> None:
+        if lines:
+            answer = self.call("POST", f"/{index}/_bulk", b"\n".join(lines) + b"\n")
+            assert not answer["errors"], next(item for item in answer["items"] if "error" in item["create"])
+            lines.clear()
+
+
+@contextmanager
+def started(classes: Path, main: str, marker: str) -> Iterator[str]:
+    """Start a node on a free loopback port, yield its address, and stop it.
+
+    Nothing is left behind, even if this process is killed: the node ends, and removes its folder, when its standard
+    input is closed.
+
+    :param classes: folder of the classes; the jars are in `lib` beside it.
+    :param main: the class that starts the node.
+    :param marker: what it prints in front of the address when it is ready.
+    """
+    with TemporaryDirectory(prefix="keywatch-node-", ignore_cleanup_errors=True) as folder:
+        log = Path(folder) / "log"
+        # The heap is small on purpose: what fits here fits on a real node.
+        command = ["java", "-Xms256m", "-Xmx1g", f"-Dlog4j2.configurationFile={_LOGGING}"]
+        command += ["-cp", f"{classes}:{classes.parent / 'lib'}/*", main, folder, "0"]
+        with log.open("wb") as out:
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT)
+            try:
+                yield _wait_for(process, log, f"{marker} ")
+            finally:
+                process.terminate()
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+
+def _wait_for(process: subprocess.Popen[bytes], log: Path, marker: str) -> str:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        for line in log.read_text(errors="replace").splitlines():
+            if line.startswith(marker):
+                return line.removeprefix(marker)
+        if process.poll() is not None:
+            break
+        time.sleep(0.2)
+    raise AssertionError(f"the node did not start: {log.read_text(errors='replace')[-2000:]}")

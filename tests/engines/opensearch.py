@@ -1,0 +1,105 @@
+"""A real OpenSearch node with CloudTrail's records as they are, and monitors run as the Alerting plugin runs them.
+
+The plugin itself is not published; the node has its library, with the aggregation that a trigger's condition is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from engines import Engine, maven
+from engines.node import Node, started
+
+NODE = Path(__file__).parent / "opensearch_node"
+#: The plugin's own parser of monitors.
+PARSER = Path(__file__).parent / "opensearch_monitor"
+INDEX = "cwl-keywatch"
+_RANGES = {"gte": min, "lte": max}
+
+
+class OpenSearch(Engine):
+    """The monitors, over all events at once."""
+
+    name = "OpenSearch's monitors on OpenSearch"
+    target = "opensearch"
+
+    def __init__(self, node: Node) -> None:
+        """Take a node."""
+        self.node = node
+        self._loaded: list[dict[str, Any]] | None = None
+
+    def rows(self, query: dict[str, Any], events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Load the events and run a monitor over the time from the first to the last."""
+        self.load(events)
+        times = [datetime.fromisoformat(event["eventTime"]).timestamp() for event in events]
+        if not times:
+            return []
+        text = json.dumps(query)
+        [bounds] = [f["range"]["eventTime"] for f in monitor_search(query)["query"]["bool"]["filter"] if "range" in f]
+        for name, extreme in _RANGES.items():
+            text = text.replace(json.dumps(bounds[name]), str(int(extreme(times) * 1000)))
+        return run(self.node, json.loads(text))
+
+    def load(self, events: list[dict[str, Any]]) -> None:
+        """Load events, unless they are those that were loaded last. Nothing is said of the fields' types."""
+        if self._loaded is not events:
+            self.node.call("DELETE", f"/{INDEX}?ignore_unavailable=true")
+            settings = {"number_of_shards": 3, "number_of_replicas": 0}  # what is counted must be put together again
+            self.node.call("PUT", f"/{INDEX}", {"settings": settings})
+            self.node.fill(INDEX, iter(events))
+            self._loaded = events
+
+
+def monitor_search(monitor: dict[str, Any]) -> dict[str, Any]:
+    """Return the search of a monitor."""
+    [source] = monitor["inputs"]
+    search: dict[str, Any] = source["search"]["query"]
+    return search
+
+
+def run(node: Node, monitor: dict[str, Any], period_end: float | None = None) -> list[dict[str, Any]]:
+    """Run a monitor as the plugin does: page by page, the trigger's condition as an aggregation beside the buckets.
+
+    :param period_end: Unix time that stands in the search as a variable.
+    :return: the buckets that are alerts, the values of their keys and evidence under the names that they have.
+    """
+    text = json.dumps(monitor_search(monitor))
+    if period_end is not None:
+        text = text.replace('"{{period_end}}"', str(int(period_end * 1000)))
+        text = text.replace("{{period_end}}", str(int(period_end * 1000)))
+    search = json.loads(text)
+    [trigger] = (trigger["bucket_level_trigger"] for trigger in monitor["triggers"])
+    [(name, buckets)] = search["aggregations"].items()
+    search["aggregations"]["condition"] = {"bucket_selector_ext": trigger["condition"]}
+    alerts: list[dict[str, Any]] = []
+    while True:
+        answer = node.call("POST", f"/{INDEX}/_search", search)
+        assert answer["_shards"]["failed"] == 0, answer["_shards"]
+        page = answer["aggregations"][name]
+        alerts += (_row(page["buckets"][index]) for index in answer["aggregations"]["condition"]["bucket_indices"])
+        if "after_key" not in page:
+            return alerts
+        buckets["composite"]["after"] = page["after_key"]
+
+
+def _row(bucket: dict[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {"event_count": bucket["doc_count"]} | bucket["key"]
+    for name, value in bucket.items():
+        if isinstance(value, dict) and "buckets" in value:
+            row[name] = sorted(entry["key"] for entry in value["buckets"])
+        elif isinstance(value, dict) and "value" in value:
+            row[name] = value.get("value_as_string", value["value"])
+    return row
+
+
+@contextmanager
+def running() -> Iterator[Node]:
+    """Start a node, and stop it."""
+    classes = maven.build(NODE, "opensearch")
+    with started(classes, "LocalOpenSearch", "LOCAL_OPENSEARCH_STARTED") as url:
+        yield Node(url)

@@ -1,0 +1,194 @@
+"""OpenSearch's monitors: by the Alerting plugin's own parser, and run page by page and run after run on a real node."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from test_schedule import attacks, time_of
+
+import oracle
+from engines import opensearch
+from engines.node import Node
+from events import DENIED, HOUR, MALLORY, MINUTE, REGIONS, START, denied
+from hostile import correlations, written
+from keywatch.convert import convert
+from keywatch.errors import UserError
+from keywatch.pack import PACK
+from keywatch.rules import load_pack
+from keywatch.settings import load_settings
+from keywatch.targets import TARGETS
+
+RULES = oracle.load(PACK)
+ARN = "userIdentity.arn"
+
+
+def converted(output_format: str = "monitor", rules: list[Path] | None = None) -> dict[str, dict[str, Any]]:
+    values = load_settings(None)
+    pack = load_pack(rules or [], [], values)
+    conversion = convert(pack, TARGETS["opensearch"], values, output_format)
+    for problem in [*pack.problems, *conversion.problems]:
+        raise problem
+    return {name: query for name, [query] in conversion.queries.items()}
+
+
+MONITORS = converted()
+
+
+def wrong(change: Callable[[dict[str, Any], dict[str, Any]], object]) -> str:
+    monitor = deepcopy(MONITORS[DENIED])
+    change(monitor, monitor["triggers"][0]["bucket_level_trigger"])
+    return json.dumps(monitor)
+
+
+def test_the_plugins_parser_takes_them(parse: Callable[..., list[str]], tmp_path: Path) -> None:
+    texts = [json.dumps(monitor) for monitor in MONITORS.values()]
+    assert parse(opensearch.PARSER, texts, tmp_path) == [""] * len(texts)
+
+
+def test_the_plugins_parser_tells_what_is_wrong(parse: Callable[..., list[str]], tmp_path: Path) -> None:
+    changes: list[Callable[[dict[str, Any], dict[str, Any]], object]] = [
+        lambda monitor, _: monitor.update(enabeld=True),
+        lambda monitor, _: monitor["schedule"]["period"].update(unit="MINUTE"),
+        lambda monitor, _: opensearch.monitor_search(monitor).update(quary={}),
+        lambda _, trigger: trigger.pop("condition"),
+        lambda _, trigger: trigger["condition"].update(parent_bucket_pat="x"),
+        lambda _, trigger: trigger["actions"][0].update(destination="x"),
+    ]
+    said = parse(opensearch.PARSER, [wrong(change) for change in changes], tmp_path)
+    assert all(said), said
+
+
+def test_an_alert_row_says_what_happened(opensearch_node: Node) -> None:
+    engine = opensearch.OpenSearch(opensearch_node)
+    events = [denied(MINUTE * i, i % 6, userAgent=f"agent/{i % 2}") for i in range(12)]
+    [row] = engine.rows(MONITORS[DENIED], events)
+    assert row[ARN] == MALLORY
+    assert (row["value_count"], row["event_count"]) == (6, 12)
+    assert row["awsRegion"] == sorted(REGIONS[:6])
+    assert row["userAgent"] == ["agent/0", "agent/1"]
+    assert (row["first_seen"], row["last_seen"]) == ("2026-11-20T10:00:00.000Z", "2026-11-20T10:11:00.000Z")
+
+
+def test_no_principal_is_lost_between_pages(opensearch_node: Node) -> None:
+    arns = [f"{MALLORY}-{number}" for number in range(1100)]
+    least = RULES[DENIED]["correlation"]["condition"]["gte"]
+    events = [
+        denied(region, region, arn=arn, userAgent=f"agent/{arn}/{region}")
+        for number, arn in enumerate(arns)
+        for region in range(least - number % 2)
+    ]
+    rows = opensearch.OpenSearch(opensearch_node).rows(MONITORS[DENIED], events)
+    assert sorted(row[ARN] for row in rows) == sorted(arns[::2])
+
+
+def test_the_bare_search_finds_what_is_there_now(opensearch_node: Node) -> None:
+    now = datetime.now(UTC)
+    events = [
+        denied(0, region, arn=arn)
+        | {"eventTime": (now - timedelta(minutes=ago + 5 * region)).strftime("%Y-%m-%dT%H:%M:%SZ")}
+        for arn, ago in ((MALLORY, 1), (f"{MALLORY}-yesterday", 24 * 60))
+        for region in range(5)
+    ]
+    opensearch.OpenSearch(opensearch_node).load(events)
+    answer = opensearch_node.call("POST", f"/{opensearch.INDEX}/_search", converted("dsl")[DENIED])
+    assert [bucket["key"][ARN] for bucket in answer["aggregations"]["principals"]["buckets"]] == [MALLORY]
+
+
+@pytest.mark.parametrize("delay", [0, 15 * MINUTE])
+def test_every_attack_is_one_new_alert(delay: int, opensearch_node: Node) -> None:
+    """An alert is new where the run before did not find its bucket, as the plugin has it."""
+    engine, planted = opensearch.OpenSearch(opensearch_node), attacks()
+    events = [event for users in planted.values() for attack in users.values() for event in attack]
+    found: dict[str, set[str]] = {rule: set() for rule in MONITORS}
+    new: dict[str, list[str]] = {rule: [] for rule in MONITORS}
+    for tick in range(0, 6 * HOUR, 15 * MINUTE):
+        now = START.timestamp() + tick
+        arrived = [event for event in events if time_of(event) + delay <= now]
+        engine.load(arrived)
+        if not arrived:
+            continue
+        for rule, monitor in MONITORS.items():
+            assert monitor["schedule"] == {"period": {"interval": 15, "unit": "MINUTES"}}
+            rows = opensearch.run(opensearch_node, monitor, now)
+            keys = {row[ARN if rule in planted else "eventID"] for row in rows}
+            new[rule] += keys - found[rule]
+            found[rule] = keys
+    for rule, raised in new.items():
+        single = [event["eventID"] for event in events if rule not in planted and oracle.matches(RULES[rule], event)]
+        assert sorted(raised) == sorted(planted.get(rule, single)), rule
+
+
+def test_scripts_are_the_same_for_all_rules() -> None:
+    """OpenSearch compiles 75 different ones in five minutes."""
+    metrics = [
+        aggregation["scripted_metric"]
+        for monitor in MONITORS.values()
+        for buckets in opensearch.monitor_search(monitor)["aggregations"].values()
+        for aggregation in buckets["aggregations"].values()
+        if "scripted_metric" in aggregation
+    ]
+    assert len(metrics) == sum("correlation" in RULES[name] for name in MONITORS)
+    assert len({json.dumps(metric | {"params": None}) for metric in metrics}) == 1
+
+
+@pytest.mark.parametrize("text", ["aa", "ab", "ä{{", "a*"])
+@pytest.mark.parametrize("modifier", ["", "|contains", "|cased"])
+def test_the_longest_value_that_opensearch_takes(
+    text: str, modifier: str, opensearch_node: Node, tmp_path: Path
+) -> None:
+    longest = 300 if "*" in text or modifier == "|contains" else 1000
+    # In a regular expression ä has four signs, { has two, and each of the asterisks of contains has two.
+    longest = longest * 3 // 8 - 3 if "{" in text else longest - 2 * (modifier == "|contains")
+    value = (text * 500)[:longest]
+    rule = {
+        "title": "One",
+        "logsource": {"product": "aws", "service": "cloudtrail"},
+        "detection": {"a": {f"userAgent{modifier}": value}, "condition": "a"},
+    }
+    (tmp_path / "one.yml").write_text(json.dumps(rule), encoding="utf-8")
+    [monitor] = converted(rules=[tmp_path]).values()
+    assert opensearch.OpenSearch(opensearch_node).rows(monitor, [denied(0, 0)]) == []
+
+
+@pytest.mark.parametrize(("said", "found"), [(True, [0]), ("true", [0]), ("TRUE", [0]), ("no", []), (None, [2])])
+def test_fields_that_are_true_or_false(said: Any, found: list[int], opensearch_node: Node, tmp_path: Path) -> None:
+    rule = {
+        "title": "One",
+        "logsource": {"product": "aws", "service": "cloudtrail"},
+        "detection": {"a": {"additionalEventData.callWithBearerToken": said}, "condition": "a"},
+    }
+    (tmp_path / "one.yml").write_text(json.dumps(rule), encoding="utf-8")
+    events = [denied(0, 0, additionalEventData={"callWithBearerToken": value}) for value in (True, False)]
+    events.append(denied(0, 0))
+    [monitor] = converted(rules=[tmp_path]).values()
+    rows = opensearch.OpenSearch(opensearch_node).rows(monitor, events)
+    assert [row["eventID"] for row in rows] == [events[number]["eventID"] for number in found]
+
+
+def test_hostile_rules(parse: Callable[..., list[str]], tmp_path: Path) -> None:
+    texts: list[str] = []
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(documents=correlations())
+    def collect(documents: list[dict[str, Any]]) -> None:
+        try:
+            [monitor] = converted(rules=[written(documents, tmp_path)]).values()
+        except UserError as error:
+            assert "\n" not in str(error)
+            return
+        texts.append(json.dumps(monitor))
+        [action] = monitor["triggers"][0]["bucket_level_trigger"]["actions"]
+        assert (
+            documents[1]["description"] not in action["message_template"]["source"]
+            or len(documents[1]["description"]) < 8
+        )
+
+    collect()
+    assert parse(opensearch.PARSER, texts, tmp_path) == [""] * len(texts)
