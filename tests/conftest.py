@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 
-from engines import Engine, athena, datadog, duck, elastic, maven, opensearch, spl
+from engines import Engine, athena, datadog, duck, elastic, maven, opensearch, sentinel, spl
 from engines.node import Node
 
 
@@ -29,6 +29,7 @@ ENGINES: dict[str, Callable[[pytest.FixtureRequest], Engine]] = {
     "esql": lambda request: elastic.ESQL(request.getfixturevalue("elasticsearch")),
     "lucene": lambda request: elastic.Lucene(request.getfixturevalue("elasticsearch")),
     "opensearch": lambda request: opensearch.OpenSearch(request.getfixturevalue("opensearch_node")),
+    "sentinel": lambda request: sentinel.Sentinel(request.getfixturevalue("kusto")),
     "spl": lambda _: spl.Splunk(far_end_inside=True),
     "spl-far-end-out": lambda _: spl.Splunk(far_end_inside=False),
 }
@@ -85,6 +86,15 @@ def opensearch_node() -> Iterator[Node]:
         absent(f"no {', '.join(missing)}: a JDK 17 and Maven run the OpenSearch tests (apt install default-jdk maven)")
     with opensearch.running() as node:
         yield node
+
+
+@pytest.fixture(scope="session")
+def kusto() -> Iterator[sentinel.Kusto]:
+    """Return what checks and executes KQL, started once a run."""
+    if missing := sentinel.missing():
+        absent(f"no {', '.join(missing)}: Node.js 18 or later runs Microsoft's KQL parser (apt install nodejs npm)")
+    with sentinel.running() as program:
+        yield program
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -27,7 +27,7 @@ def outputs(target: str, output_format: str, folder: Path) -> dict[str, bytes]:
 
 def readable(name: str, content: bytes) -> tuple[str, str] | None:
     """Return what a person can read in a diff: JSON indented, texts of several lines as lists; no archives."""
-    if name.endswith(".gz") or name == "all.ndjson":  # what is in them is there in files of its own
+    if name.endswith(".gz") or name.startswith("all."):  # what is in them is there in files of its own
         return None
     if name.endswith(".ndjson"):
         rules = [_lines(json.loads(line)) for line in content.splitlines()]

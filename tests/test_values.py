@@ -24,7 +24,17 @@ from keywatch.settings import load_settings
 Event = dict[str, Any]
 MODIFIERS = ["", "|contains", "|startswith", "|endswith", "|cased", "|contains|cased"]
 #: How many batches of values are drawn for each engine.
-DRAWN = {"duckdb": 25, "athena": 25, "lake": 15, "datadog": 40, "esql": 30, "lucene": 30, "opensearch": 30, "spl": 120}
+DRAWN = {
+    "duckdb": 25,
+    "athena": 25,
+    "lake": 15,
+    "datadog": 40,
+    "esql": 30,
+    "lucene": 30,
+    "opensearch": 30,
+    "sentinel": 60,
+    "spl": 120,
+}
 
 
 def near(value: str) -> list[str]:
@@ -133,6 +143,10 @@ def test_ten_kilobytes(name: str, modifier: str, engines: Callable[[str], Engine
         with pytest.raises(UserError, match=r"(Elastics|OpenS)earch compares with up to"):
             matched(engines(name), rule(long, modifier), events, tmp_path)
         return
+    if name == "sentinel":
+        with pytest.raises(UserError, match="Sentinel takes up to 10000"):
+            matched(engines(name), rule(long, modifier), events, tmp_path)
+        return
     found = matched(engines(name), rule(long, modifier), events, tmp_path)
     # Elastic's integration keeps keywords of up to 1024 characters: what is longer is as if it were not there.
     assert found == (set() if name == "lucene" else {events[0]["eventID"]})
@@ -153,7 +167,7 @@ def test_the_longest_value_that_elasticsearch_takes(
 _SESSIONS = ["o'brien", 'x" OR "1"="1', "x') OR 1=1 --", "back\\slash", "a|b", "$x$ ${x} {{x}} %s", "名 \U0001f600"]
 
 
-@pytest.mark.parametrize("name", ["duckdb", "athena", "lake", "datadog", "esql", "opensearch", "spl"])
+@pytest.mark.parametrize("name", ["duckdb", "athena", "lake", "datadog", "esql", "opensearch", "sentinel", "spl"])
 def test_a_filter_leaves_out_whom_it_names_and_nobody_else(
     name: str, engines: Callable[[str], Engine], tmp_path: Path
 ) -> None:

@@ -117,7 +117,10 @@ def convert(
         click.echo(f"To import: {conversion.backend.import_steps[output_format]}", err=True)
     problems = _tell([*pack.problems, *conversion.problems])
     if problems:
-        click.echo(f"{problems} problems: see above. Nothing was left out besides what they name.", err=True)
+        click.echo(
+            f"{problems} problem{'s' * (problems > 1)}: see above. Nothing was left out besides what they name.",
+            err=True,
+        )
         sys.exit(2)
 
 

@@ -47,9 +47,13 @@ def convert(
     conversion = Conversion(backend, output_format)
     failed: set[int] = set()
     for rule in pack.in_order():
-        if any(id(reference.rule) in failed for reference in getattr(rule, "referenced_rules", ())):
-            failed.add(id(rule))
-            continue  # the rule that it refers to is named already
+        for reference in getattr(rule, "referenced_rules", ()):
+            if id(reference.rule) in failed:
+                failed.add(id(rule))
+                message = f"it needs rule '{reference.reference}', which can't be converted"
+                conversion.problems.append(problem_of(SigmaError(message), rule))
+        if id(rule) in failed:
+            continue
         try:
             if isinstance(rule, SigmaRule):
                 queries = backend.convert_rule(rule, output_format)

@@ -45,6 +45,7 @@ TARGETS = {
             ("elasticsearch:KeywatchESQLBackend", "elasticsearch:KeywatchLuceneBackend"),
         ),
         Target("opensearch", "opensearch:cloudtrail_opensearch", ("opensearch:KeywatchOpenSearchBackend",)),
+        Target("sentinel", "sentinel:cloudtrail_sentinel", ("sentinel:KeywatchSentinelBackend",)),
         Target("athena", "athena:cloudtrail_athena", ("athena:KeywatchAthenaBackend", "athena:KeywatchLakeBackend")),
         Target("datadog", "datadog:cloudtrail_datadog", ("datadog:KeywatchDatadogBackend",)),
         Target("duckdb", "raw:cloudtrail_raw", ("duckdb:KeywatchDuckDBBackend",)),

@@ -19,6 +19,8 @@ class Engine:
     #: Column that tells one alert from another: of a correlation, and of a single event.
     principal: ClassVar[str] = "userIdentity.arn"
     event: ClassVar[str] = "eventID"
+    #: Rules of the pack that the target can't express.
+    unsupported: ClassVar[frozenset[str]] = frozenset()
     #: Whether Sigma's values are compared with regard to case.
     cased: ClassVar[bool] = False
 
@@ -35,6 +37,7 @@ class Engine:
 
         :raises keywatch.errors.UserError: if a rule could not be read or converted.
         """
+        pack.disabled |= self.unsupported
         conversion = convert(pack, TARGETS[self.target], settings, self.output_format)
         for problem in [*pack.problems, *conversion.problems]:
             raise problem

@@ -5,6 +5,7 @@ from .datadog import KeywatchDatadogBackend
 from .duckdb import KeywatchDuckDBBackend
 from .elasticsearch import KeywatchESQLBackend, KeywatchLuceneBackend
 from .opensearch import KeywatchOpenSearchBackend
+from .sentinel import KeywatchSentinelBackend
 from .splunk import KeywatchSplunkBackend
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "KeywatchLakeBackend",
     "KeywatchLuceneBackend",
     "KeywatchOpenSearchBackend",
+    "KeywatchSentinelBackend",
     "KeywatchSplunkBackend",
 ]

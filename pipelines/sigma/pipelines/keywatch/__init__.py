@@ -5,6 +5,7 @@ from .datadog import cloudtrail_datadog
 from .elastic import cloudtrail_elastic
 from .opensearch import cloudtrail_opensearch
 from .raw import cloudtrail_raw
+from .sentinel import cloudtrail_sentinel
 from .splunk import cloudtrail_splunk
 
 pipelines = {
@@ -13,6 +14,7 @@ pipelines = {
     "cloudtrail_elastic": cloudtrail_elastic,
     "cloudtrail_opensearch": cloudtrail_opensearch,
     "cloudtrail_raw": cloudtrail_raw,
+    "cloudtrail_sentinel": cloudtrail_sentinel,
     "cloudtrail_splunk": cloudtrail_splunk,
 }
 
@@ -22,5 +24,6 @@ __all__ = [
     "cloudtrail_elastic",
     "cloudtrail_opensearch",
     "cloudtrail_raw",
+    "cloudtrail_sentinel",
     "cloudtrail_splunk",
 ]

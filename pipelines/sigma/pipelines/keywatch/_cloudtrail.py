@@ -25,6 +25,9 @@ from keywatch.pack import guides, read_yaml
 
 _CLOUDTRAIL = SigmaLogSource(product="aws", service="cloudtrail")
 
+#: All fields that the pack knows: those of the records themselves.
+_FIELDS = Path(__file__).with_name("raw.yml")
+
 #: Where a rule carries its triage guide from the pipeline to the backend.
 GUIDE = "keywatch_guide"
 
@@ -108,6 +111,12 @@ class StrictFieldMapping(FieldMappingTransformation):
             raise SigmaTransformationError(
                 f"rule '{self._rule.title}': a keyword without a field can't be searched for in CloudTrail events; "
                 "name the field",
+                source=self._rule.source,
+            )
+        if field in read_yaml(_FIELDS):
+            raise SigmaTransformationError(
+                f"rule '{self._rule.title}': pipeline '{self.pipeline}' has nothing for field '{field}', which the "
+                "target does not store; turn the rule off if it can't do without it (settings: rules, enabled: false)",
                 source=self._rule.source,
             )
         near = difflib.get_close_matches(field, [name for name in self.mapping if name], n=1)

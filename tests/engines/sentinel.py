@@ -1,0 +1,124 @@
+"""KQL, checked by Microsoft's language service, and executed over its tree as Kusto's documentation says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, ClassVar
+
+from engines import Engine
+from engines.maven import CACHE
+
+SOURCE = Path(__file__).parent / "kusto"
+_ISSUER = "userIdentity.sessionContext.sessionIssuer"
+#: Column → path in a record; what is not a text in the record stays what it is.
+_COLUMNS = {
+    "TimeGenerated": "eventTime",
+    "AWSRegion": "awsRegion",
+    "AwsEventId": "eventID",
+    "Category": "eventCategory",
+    "ErrorCode": "errorCode",
+    "ErrorMessage": "errorMessage",
+    "EventName": "eventName",
+    "EventSource": "eventSource",
+    "EventTypeName": "eventType",
+    "ManagementEvent": "managementEvent",
+    "ReadOnly": "readOnly",
+    "RecipientAccountId": "recipientAccountId",
+    "SourceIpAddress": "sourceIPAddress",
+    "UserAgent": "userAgent",
+    "UserIdentityAccessKeyId": "userIdentity.accessKeyId",
+    "UserIdentityArn": "userIdentity.arn",
+    "UserIdentityType": "userIdentity.type",
+    "UserIdentityUserName": "userIdentity.userName",
+    "UserIdentityPrincipalid": "userIdentity.principalId",
+    "SessionIssuerArn": f"{_ISSUER}.arn",
+    "SessionIssuerUserName": f"{_ISSUER}.userName",
+}
+#: Columns that hold an object as a JSON text.
+_TEXTS = {"AdditionalEventData": "additionalEventData", "RequestParameters": "requestParameters"}
+
+
+class Kusto:
+    """The program, running."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        """Take its process."""
+        self._process = process
+
+    def ask(self, query: str, rows: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+        """Return what it says of a query: problems, columns, and the result over rows of AWSCloudTrail."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps({"query": query, "rows": rows}) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+
+class Sentinel(Engine):
+    """The queries of the analytics rules."""
+
+    name = "KQL on Microsoft's parser, as documented"
+    target = "sentinel"
+    output_format = "kql"
+    principal = "UserIdentityArn"
+    event = "AwsEventId"
+    unsupported: ClassVar[frozenset[str]] = frozenset(
+        {
+            "aws_cloudtrail_bedrock_model_access_temporary_credentials",
+            "correlation_aws_bedrock_model_access_multi_region_temporary_credentials",
+        }
+    )
+
+    def __init__(self, kusto: Kusto) -> None:
+        """Take the program."""
+        self.kusto = kusto
+
+    def rows(self, query: str, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Run a query."""
+        answer = self.kusto.ask(query, [stored(event) for event in events])
+        assert not answer["problems"], answer["problems"]
+        rows: list[dict[str, Any]] = answer["rows"]
+        return rows
+
+
+def stored(event: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of AWSCloudTrail."""
+    row = {column: _at(event, path) for column, path in _COLUMNS.items()}
+    texts = {column: json.dumps(event[name]) for column, name in _TEXTS.items() if event.get(name) is not None}
+    return {column: value for column, value in (row | texts).items() if value is not None}
+
+
+def _at(event: dict[str, Any], path: str) -> Any:
+    value: Any = event
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def missing() -> list[str]:
+    """Return the programs that are needed and that are not there."""
+    return [name for name in ("node", "npm") if not shutil.which(name)]
+
+
+@contextmanager
+def running() -> Iterator[Kusto]:
+    """Start the program, with what it needs from npm, brought once for each version of it."""
+    sources = [SOURCE / "package.json", SOURCE / "package-lock.json"]
+    folder = CACHE / f"kusto-{sha256(b''.join(path.read_bytes() for path in sources)).hexdigest()[:12]}"
+    if not (folder / "node_modules").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in sources:
+            shutil.copy(path, folder)
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr[-2000:]
+    command = ["node", str(SOURCE / "kusto.js"), str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Kusto(process)

@@ -1,0 +1,179 @@
+"""Sentinel's rules: what Microsoft's parser and the formats' schemas say of them, and what an alert shows."""
+
+from __future__ import annotations
+
+import json
+import re
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from jsonschema import Draft202012Validator
+
+from engines import sentinel
+from events import ACCESS_LONG, DENIED, MALLORY, MINUTE, REGIONS, denied
+from hostile import correlations, written
+from keywatch.convert import convert
+from keywatch.errors import UserError
+from keywatch.pack import guides
+from keywatch.rules import load_pack
+from keywatch.settings import load_settings
+from keywatch.targets import TARGETS
+
+SCHEMA = json.loads((Path(__file__).parent / "engines" / "sentinel.schema.json").read_text())
+UNSUPPORTED = sentinel.Sentinel.unsupported
+
+
+def outputs(output_format: str, rules: list[Path] | None = None, settings_path: Path | None = None) -> dict[str, str]:
+    """Return what each rule is written as."""
+    values = load_settings(settings_path)
+    pack = load_pack(rules or [], [], values, settings_path)
+    pack.disabled |= UNSUPPORTED
+    conversion = convert(pack, TARGETS["sentinel"], values, output_format)
+    for problem in [*pack.problems, *conversion.problems]:
+        raise problem
+    return {name: conversion.backend.finalize(queries, output_format) for name, queries in conversion.queries.items()}
+
+
+def resources(**kwargs: Any) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name, text in outputs("arm", **kwargs).items():
+        [found[name]] = json.loads(text)["resources"]
+    return found
+
+
+QUERIES, ARM = outputs("kql"), resources()
+YAML = {name: yaml.safe_load(text) for name, text in outputs("yaml").items()}
+
+
+def problems(kind: str, rule: dict[str, Any], columns: dict[str, str]) -> list[str]:
+    """Return what is wrong with a rule by its schema, and with what it says of its query's columns."""
+    schema = SCHEMA | {"$ref": f"#/$defs/{kind}"}
+    found = [f"{error.json_path}: {error.message}" for error in Draft202012Validator(schema).iter_errors(rule)]
+    mapped = [field for entity in rule.get("entityMappings", ()) for field in entity.get("fieldMappings", ())]
+    texts = json.dumps(rule.get("alertDetailsOverride", {}))
+    named = [*(field["columnName"] for field in mapped), *re.findall(r"\{\{(.*?)\}\}", texts)]
+    found += [f"no column {name}" for name in [*named, *rule["customDetails"].values()] if name not in columns]
+    found += [f"{name} is no text" for name in named if columns.get(name) != "string"]
+    grouping = rule["incidentConfiguration"]["groupingConfiguration"]
+    return found + [
+        f"no detail {name}" for name in grouping["groupByCustomDetails"] if name not in rule["customDetails"]
+    ]
+
+
+def test_what_sentinel_can_not_say_is_named() -> None:
+    values = load_settings(None)
+    conversion = convert(load_pack([], [], values), TARGETS["sentinel"], values)
+    assert {problem.path.stem for problem in conversion.problems if problem.path} == UNSUPPORTED
+    assert {*guides()} == {*conversion.queries} | UNSUPPORTED
+    said = " ".join(map(str, conversion.problems))
+    assert "has nothing for field 'sessionCredentialFromConsole'" in said
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_rules_are_what_sentinel_takes(name: str, kusto: sentinel.Kusto) -> None:
+    answer = kusto.ask(QUERIES[name])
+    assert answer["problems"] == []
+    for kind, rule in (("arm", ARM[name]["properties"]), ("yaml", YAML[name])):
+        assert problems(kind, rule, answer["columns"]) == []
+        assert rule["query"] == QUERIES[name].rstrip("\n")
+    assert YAML[name]["id"] in ARM[name]["name"]
+    assert ARM[name]["name"].startswith("[concat(parameters('workspace'), '/Microsoft.SecurityInsights/")
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("AWSCloudTrail | where EventNam == 'x'", "KS142"),
+        ("AWSCloudTrail | where EventName =~ ReadOnly", "KS106"),
+        ("AWSCloudTrail | where lowercase(EventName) == 'x'", "KS211"),
+        ('AWSCloudTrail | where EventName == "\\q"', "KS001"),
+        ("AWSCloudTrail; AWSCloudTrail", "not one query"),
+    ],
+)
+def test_what_is_wrong_with_a_query_is_found(query: str, said: str, kusto: sentinel.Kusto) -> None:
+    assert said in kusto.ask(query)["problems"][0]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["severty"], "High"),
+        (["severity"], "Critical"),
+        (["query"], ""),
+        (["tactics"], ["Stealth"]),
+        (["entityMappings", 0, "fieldMappings", 0, "identifier"], "Arn"),
+        (["entityMappings", 0, "fieldMappings", 0, "columnName"], "SourceIpAddress"),
+        (["customDetails", "Principal"], "Principals"),
+        (["incidentConfiguration", "groupingConfiguration", "lookbackDuration"], "61m"),
+        (["alertDetailsOverride", "alertDisplayNameFormat"], "{{UserName}}"),
+    ],
+)
+def test_what_is_wrong_with_a_rule_is_found(path: list[Any], value: Any, kusto: sentinel.Kusto) -> None:
+    columns = kusto.ask(QUERIES[DENIED])["columns"]
+    for kind, rules in (("arm", {name: rule["properties"] for name, rule in ARM.items()}), ("yaml", YAML)):
+        rule: dict[str, Any] = deepcopy(rules[DENIED])
+        inside: Any = rule
+        for key in path[:-1]:
+            inside = inside[key]
+        inside[path[-1]] = value
+        assert problems(kind, rule, columns), kind
+
+
+def test_a_run_looks_back_and_holds_alerts_together_as_the_schedule_says() -> None:
+    rule = ARM[DENIED]["properties"]
+    assert (rule["queryFrequency"], rule["queryPeriod"]) == ("PT15M", "PT60M")
+    assert rule["incidentConfiguration"]["groupingConfiguration"]["lookbackDuration"] == "PT61M"
+    assert (YAML[DENIED]["queryFrequency"], YAML[DENIED]["queryPeriod"]) == ("15m", "60m")
+
+
+@pytest.mark.parametrize(("timespan", "interval"), [("15d", "1h"), ("2d", "15m")])
+def test_what_sentinel_does_not_look_back_to(timespan: str, interval: str, tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(f"schedule: {{interval: {interval}}}\nrules:\n    {DENIED}: {{timespan: {timespan}}}\n")
+    with pytest.raises(UserError, match="Sentinel looks back 14 days at most"):
+        outputs("yaml", settings_path=path)
+
+
+def test_an_alert_row_says_what_happened(kusto: sentinel.Kusto) -> None:
+    events = [denied(MINUTE * i, i % 6, userAgent=f"agent/{i % 2}") for i in range(12)]
+    [row] = sentinel.Sentinel(kusto).rows(QUERIES[DENIED], events)
+    assert row["UserIdentityArn"] == row["Principal"] == MALLORY
+    assert (row["value_count"], row["event_count"]) == (6, 12)
+    assert row["AWSRegion"] == sorted(REGIONS[:6])
+    assert row["UserAgent"] == ["agent/0", "agent/1"]
+    assert (row["first_seen"], row["last_seen"]) == ("2026-11-20T10:00:00.000Z", "2026-11-20T10:11:00.000Z")
+    assert row["TimeGenerated"] == row["last_seen"]
+    assert row["IPAddress"] == "198.51.100.7"
+
+
+def test_the_repositorys_form_says_what_arms_does() -> None:
+    for name, rule in YAML.items():
+        arm = ARM[name]["properties"]
+        same = set(rule) & set(arm) - {"queryFrequency", "queryPeriod", "triggerOperator"}
+        assert {key: rule[key] for key in same} == {key: arm[key] for key in same}
+        assert (rule["name"], rule["relevantTechniques"]) == (arm["displayName"], arm["techniques"])
+    assert YAML[ACCESS_LONG]["tactics"] == ["InitialAccess", "Persistence", "PrivilegeEscalation", "DefenseEvasion"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(documents=correlations())
+def test_hostile_rules(
+    documents: list[dict[str, Any]], kusto: sentinel.Kusto, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = written(documents, tmp_path_factory.mktemp("hostile"))
+    try:
+        [resource] = resources(rules=[path]).values()
+        [text] = outputs("yaml", rules=[path]).values()
+    except UserError as error:
+        assert "\n" not in str(error)
+        return
+    answer = kusto.ask(resource["properties"]["query"])
+    assert answer["problems"] == []
+    assert problems("arm", resource["properties"], answer["columns"]) == []
+    assert problems("yaml", yaml.safe_load(text), answer["columns"]) == []
+    for value in (resource["properties"]["displayName"], resource["properties"]["description"]):
+        assert not (value.startswith("[") and value.endswith("]")) or value.startswith("[[")
