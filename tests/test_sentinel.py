@@ -12,6 +12,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from jsonschema import Draft202012Validator
+from sigma.backends.keywatch.sentinel import KeywatchSentinelBackend
 
 from engines import sentinel
 from events import ACCESS_LONG, DENIED, MALLORY, MINUTE, REGIONS, denied
@@ -71,6 +72,13 @@ def test_what_sentinel_can_not_say_is_named() -> None:
     assert {*guides()} == {*conversion.queries} | UNSUPPORTED
     said = " ".join(map(str, conversion.problems))
     assert "has nothing for field 'sessionCredentialFromConsole'" in said
+
+
+def test_pysigma_collects_what_can_not_be_said() -> None:
+    backend = KeywatchSentinelBackend(TARGETS["sentinel"].pipeline(), collect_errors=True)
+    text = backend.convert(load_pack([], [], load_settings(None)).collection, "kql")
+    assert text.count("AWSCloudTrail\n") == len(QUERIES)
+    assert {rule.name for rule, _ in backend.errors} == UNSUPPORTED
 
 
 @pytest.mark.parametrize("name", QUERIES)

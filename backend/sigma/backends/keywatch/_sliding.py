@@ -28,7 +28,7 @@ from sigma.correlations import (
     SigmaCorrelationRule,
     SigmaCorrelationTypeLiteral,
 )
-from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
+from sigma.exceptions import SigmaError, SigmaFeatureNotSupportedByBackendError
 from sigma.rule import SigmaRule
 
 Rule = SigmaRule | SigmaCorrelationRule
@@ -103,6 +103,19 @@ class SlidingWindowBackend(TextQueryBackend):
             self.finalize_query(rule, query, index, states[index], output_format or self.default_format)
             for index, query in enumerate(queries)
         ]
+
+    def convert_correlation_rule(self, rule: SigmaCorrelationRule, *args: Any, **kwargs: Any) -> list[Any]:
+        """Convert a correlation; where errors are collected, collect its own, as pySigma 1.5 does for plain rules only.
+
+        :raises sigma.exceptions.SigmaError: if it can't be converted, and errors are not collected.
+        """
+        try:
+            return super().convert_correlation_rule(rule, *args, **kwargs)
+        except SigmaError as error:
+            if not self.collect_errors:
+                raise
+            self.errors.append((cast(Any, rule), error))
+            return []
 
 
 def in_order(rules: list[Rule]) -> list[Rule]:
