@@ -168,7 +168,7 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
             return _boolean(field, value)
         # Only the case of ASCII letters is ignored.
         if not str(value).isascii() or _is_variable(value):
-            return {"regexp": {field: {"value": _regex(value), "case_insensitive": True, "flags": "NONE"}}}
+            return {"regexp": {field: {"value": _regex(value), "case_insensitive": True, "flags_value": 0}}}
         kind, text = (
             ("wildcard", _pattern(value)) if value.contains_special() else ("term", _limited(value, _text(value)))
         )
@@ -184,7 +184,7 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
         value = cond.value
         assert isinstance(value, SigmaString)
         if _is_variable(value):
-            return {"regexp": {cond.field: {"value": _regex(value, cased=True), "flags": "NONE"}}}
+            return {"regexp": {cond.field: {"value": _regex(value, cased=True), "flags_value": 0}}}
         if not value.contains_special():
             return {"term": {cond.field: {"value": _text(value)}}}
         return {"wildcard": {cond.field: {"value": _pattern(value)}}}
