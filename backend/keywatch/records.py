@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import orjson
 import pyarrow as pa
+import stringzilla as sz
 from isal import igzip, igzip_lib, isal_zlib
 
 from keywatch.errors import UserError
@@ -172,15 +173,11 @@ def read_records(file: str, sift: Sift, coverage: Coverage) -> Iterator[dict[str
         coverage.problems.append(UserError(f"can't be read: {_reason(error)}", Path(file)))
         return
     coverage.files += 1
-    if isinstance(content, bytes) and (survivors := sift.survivors(content)) is not None:
-        try:
-            kept = [orjson.loads(record) for record in survivors]
-        except orjson.JSONDecodeError:
-            pass  # two records that could not be told apart: the file is parsed whole
-        else:
-            coverage.records += sift.count(content)
-            yield from kept
-            return
+    if isinstance(content, bytes) and (sifted := sift.survivors(content)) is not None:
+        survivors, total = sifted
+        coverage.records += total
+        yield from survivors
+        return
     try:
         for line, document in _documents(content, file, coverage):
             for record in _records(document):
@@ -274,7 +271,7 @@ def _decompressed(content: bytes) -> bytes:
     if not content.startswith(_GZIP):
         return content
     size = int.from_bytes(content[-4:], "little")
-    if content.count(_MEMBER) == 1 and size < 1100 * len(content):  # deflate can't make more of it
+    if sz.count(content, _MEMBER) == 1 and size < 1100 * len(content):  # deflate can't make more of it
         data: bytes = isal_zlib.decompress(content, isal_zlib.MAX_WBITS + 16, bufsize=size + 1)
         if len(data) == size:
             return data

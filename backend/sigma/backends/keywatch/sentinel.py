@@ -17,8 +17,6 @@ from typing import Any, ClassVar, cast
 from uuid import NAMESPACE_URL, uuid5
 
 import sigma.pipelines.keywatch.sentinel
-from ruamel.yaml import YAML
-from ruamel.yaml.scalarstring import LiteralScalarString
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._attack import tactics_of, techniques_of
 from sigma.backends.keywatch._guide import guide_steps
@@ -319,6 +317,8 @@ class KeywatchSentinelBackend(ArtefactBackend, SlidingWindowBackend):
 
     def finalize_output_yaml(self, queries: list[dict[str, Any]]) -> str:
         """Write rules in the form of the repository Azure-Sentinel, one YAML document after the other."""
+        from ruamel.yaml import YAML
+
         yaml = YAML()
         yaml.explicit_start = len(queries) > 1
         yaml.width = 4096
@@ -415,6 +415,8 @@ def _no_expressions(value: Any) -> Any:
 
 def _document(rule: dict[str, Any]) -> dict[str, Any]:
     """Return a rule as the repository has it: other names, durations and operators."""
+    from ruamel.yaml.scalarstring import LiteralScalarString
+
     properties = dict(rule["properties"])
     for key in ("enabled", "suppressionEnabled", "suppressionDuration"):
         del properties[key]
