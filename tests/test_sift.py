@@ -117,12 +117,26 @@ def test_what_no_rule_can_match_is_passed_over(tmp_path: Path) -> None:
     [
         {"eventVersion": "1"},
         {"x": [{"eventVersion": "1", "eventName": "no record"}, {"eventVersion": "2", "eventName": "nor this"}]},
+        {"x": [{"a": 1}, {"eventVersion": "1", "eventName": "no record"}]},
         {"text": '{"eventVersion":"1"}, {"eventVersion":"2"}'},
     ],
 )
 def test_the_beginning_of_a_record_inside_a_record(parameters: Event, tmp_path: Path) -> None:
-    events = [denied(i, 0, requestParameters=parameters) for i in range(3)]
+    # Something to look for stands on both sides.
+    events = [denied(i, 0, userAgent="AccessDenied", requestParameters=parameters) for i in range(3)]
     assert kept(SIFT, [orjson.dumps(event).decode() for event in events], tmp_path) == events
+
+
+def test_a_beginning_inside_a_record_that_no_rule_can_match_is_not_counted(tmp_path: Path) -> None:
+    event = denied(0, 0, errorCode=None, requestParameters={"x": {"eventVersion": "1"}})
+    kept(SIFT, [orjson.dumps(event).decode()] * 3, tmp_path)
+
+
+def test_a_value_that_reads_like_the_beginning_of_a_record(tmp_path: Path) -> None:
+    path = tmp_path / "one.yml"
+    path.write_text(yaml.safe_dump(rule("eventVersion", "|startswith")))
+    events = [denied(0, 0, userAgent=text) for text in ("x", "eventVersion/1", "y")]
+    assert events[1] in kept(sift_of(path), [orjson.dumps(event).decode() for event in events], tmp_path)
 
 
 @pytest.mark.parametrize("source", ["bedroc\u212a.amazonaws.com", "bedrock.amazonaws.com"])
