@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from sigma.collection import SigmaCollection
 from sigma.conversion.base import TextQueryBackend
@@ -36,6 +36,15 @@ Rule = SigmaRule | SigmaCorrelationRule
 
 class SlidingWindowBackend(TextQueryBackend):
     """A text backend whose `value_count` correlations can use true sliding windows."""
+
+    default_correlation_method: ClassVar[str] = "sliding"
+    # Fields in a row; a backend whose language wants something else says so.
+    groupby_expression: ClassVar[dict[str, str]] = {"sliding": "{fields}"}
+    groupby_field_expression: ClassVar[dict[str, str]] = {"sliding": "{field}"}
+    groupby_field_expression_joiner: ClassVar[dict[str, str]] = {"sliding": ", "}
+    correlation_fields_expression: ClassVar[dict[str, str]] = {"sliding": "{fields}"}
+    correlation_fields_field_expression: ClassVar[dict[str, str]] = {"sliding": "{field}"}
+    correlation_fields_field_expression_joiner: ClassVar[dict[str, str]] = {"sliding": ", "}
 
     def sliding_variables(self, rule: SigmaCorrelationRule) -> dict[str, str]:
         """Return what the aggregation template of the method `sliding` may use.

@@ -99,7 +99,6 @@ class KeywatchDatadogBackend(ArtefactBackend, SlidingWindowBackend):
     list_separator = " OR "
 
     correlation_methods: ClassVar[dict[str, str]] = {"sliding": "Datadog's own sliding windows"}
-    default_correlation_method: ClassVar[str] = "sliding"
     value_count_correlation_query: ClassVar = {"sliding": "{search}"}
     value_count_aggregation_expression: ClassVar = {"sliding": ""}
     value_count_condition_expression: ClassVar = {"sliding": ""}
@@ -107,12 +106,6 @@ class KeywatchDatadogBackend(ArtefactBackend, SlidingWindowBackend):
     correlation_search_multi_rule_expression = "({queries})"
     correlation_search_multi_rule_query_expression = "({query})"
     correlation_search_multi_rule_query_expression_joiner = " OR "
-    groupby_expression: ClassVar = {"sliding": "{fields}"}
-    groupby_field_expression: ClassVar = {"sliding": "{field}"}
-    groupby_field_expression_joiner: ClassVar = {"sliding": ","}
-    correlation_fields_expression: ClassVar = {"sliding": "{fields}"}
-    correlation_fields_field_expression: ClassVar = {"sliding": "{field}"}
-    correlation_fields_field_expression_joiner: ClassVar = {"sliding": ","}
 
     def convert_value_str(self, s: SigmaString, state: ConversionState) -> str:
         """Write a value: in quotes, where only two signs mean something, unless it has wildcards.

@@ -91,16 +91,11 @@ class KeywatchDuckDBBackend(ArtefactBackend, SlidingWindowBackend):
     list_separator = ", "
 
     correlation_methods: ClassVar[dict[str, str]] = {"sliding": "Exact sliding windows (RANGE BETWEEN … PRECEDING)"}
-    default_correlation_method: ClassVar[str] = "sliding"
     value_count_correlation_query: ClassVar = {"sliding": "{search},\n{aggregate},\n{condition},"}
     correlation_search_single_rule_expression = "WITH matched AS (\n    SELECT * FROM cloudtrail\n    WHERE {query}\n)"
     correlation_search_multi_rule_expression = "WITH matched AS (\n    SELECT * FROM cloudtrail\n    WHERE {queries}\n)"
     correlation_search_multi_rule_query_expression = "({query})"
     correlation_search_multi_rule_query_expression_joiner = "\n       OR "
-    groupby_expression: ClassVar = {"sliding": "{fields}"}
-    groupby_field_expression: ClassVar = {"sliding": "{field}"}
-    groupby_field_expression_joiner: ClassVar = {"sliding": ", "}
-    correlation_fields_expression: ClassVar = {"sliding": "{fields}"}
     correlation_fields_field_expression: ClassVar = {
         "sliding": ",\n    list_sort(list(DISTINCT {field}) FILTER ({field} <> '')) AS {field}"
     }

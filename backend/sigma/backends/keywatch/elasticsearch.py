@@ -78,7 +78,6 @@ class KeywatchESQLBackend(ArtefactBackend, SlidingWindowBackend, ESQLBackend):
         "sliding": "Sliding windows, time quantised to a minute (windows up to an hour), nothing missed",
         **ESQLBackend.correlation_methods,
     }
-    default_correlation_method: ClassVar[str] = "sliding"
     value_count_correlation_query: ClassVar = {
         **ESQLBackend.default_correlation_query,
         "sliding": "{search}\n{aggregate}\n{condition}",

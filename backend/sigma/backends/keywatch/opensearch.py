@@ -137,7 +137,6 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
     requires_pipeline: ClassVar[bool] = True
 
     correlation_methods: ClassVar[dict[str, str]] = {"sliding": "Exact sliding windows, in a scripted metric"}
-    default_correlation_method: ClassVar[str] = "sliding"
 
     def convert_condition_or(self, cond: ConditionOR, state: ConversionState) -> Any:
         """Join alternatives."""

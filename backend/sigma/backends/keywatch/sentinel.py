@@ -99,18 +99,11 @@ class KeywatchSentinelBackend(ArtefactBackend, SlidingWindowBackend):
     list_separator = ", "
 
     correlation_methods: ClassVar[dict[str, str]] = {"sliding": "Exact sliding windows, as a running sum"}
-    default_correlation_method: ClassVar[str] = "sliding"
     value_count_correlation_query: ClassVar = {"sliding": "{search}\n{aggregate}\n{condition}"}
     correlation_search_single_rule_expression = "AWSCloudTrail\n| where {query}"
     correlation_search_multi_rule_expression = "AWSCloudTrail\n| where {queries}"
     correlation_search_multi_rule_query_expression = "({query})"
     correlation_search_multi_rule_query_expression_joiner = "\n    or "
-    groupby_expression: ClassVar = {"sliding": "{fields}"}
-    groupby_field_expression: ClassVar = {"sliding": "{field}"}
-    groupby_field_expression_joiner: ClassVar = {"sliding": ", "}
-    correlation_fields_expression: ClassVar = {"sliding": "{fields}"}
-    correlation_fields_field_expression: ClassVar = {"sliding": "{field}"}
-    correlation_fields_field_expression_joiner: ClassVar = {"sliding": ", "}
     value_count_aggregation_expression: ClassVar = {
         "sliding": """| where {present}
 | sort by {in_order}, {field} asc, TimeGenerated asc

@@ -81,7 +81,6 @@ class KeywatchSplunkBackend(ArtefactBackend, SlidingWindowBackend, SplunkBackend
     # The search command takes OR before AND, and eval the other way round: nobody should have to know.
     parenthesize = True
 
-    default_correlation_method: ClassVar[str] = "sliding"
     value_count_correlation_query: ClassVar = {
         **SplunkBackend.default_correlation_query,
         "sliding": "{search}\n{aggregate}\n{condition}",
