@@ -14,18 +14,11 @@ import pytest
 from engines import Engine, athena, datadog, duck, elastic, maven, opensearch, sentinel, spl
 from engines.node import Node
 
-
-def _datadog(_: pytest.FixtureRequest) -> Engine:
-    if missing := datadog.missing():
-        absent(f"no {', '.join(missing)}: Rust 1.95 or later (rustup) builds Datadog's search")
-    return datadog.Datadog()
-
-
 ENGINES: dict[str, Callable[[pytest.FixtureRequest], Engine]] = {
     "duckdb": lambda request: duck.DuckDB(request.getfixturevalue("tmp_path_factory").mktemp("duckdb")),
     "athena": lambda _: athena.Athena(),
     "lake": lambda _: athena.Lake(),
-    "datadog": _datadog,
+    "datadog": lambda request: request.getfixturevalue("datadog_search"),
     "esql": lambda request: elastic.ESQL(request.getfixturevalue("elasticsearch")),
     "lucene": lambda request: elastic.Lucene(request.getfixturevalue("elasticsearch")),
     "opensearch": lambda request: opensearch.OpenSearch(request.getfixturevalue("opensearch_node")),
@@ -77,6 +70,14 @@ def elasticsearch() -> Iterator[elastic.Elasticsearch]:
         absent(reason)
     with elastic.running() as node:
         yield node
+
+
+@pytest.fixture(scope="session")
+def datadog_search() -> datadog.Datadog:
+    """Return Datadog's search."""
+    if missing := datadog.missing():
+        absent(f"no {', '.join(missing)}: Rust 1.95 or later (rustup) builds Datadog's search")
+    return datadog.Datadog()
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from sigma.backends.keywatch.datadog import WINDOWS
 
 from engines import datadog
-from events import DENIED, INVOCATION_LONG, INVOCATION_TEMPORARY
+from events import DENIED, INVOCATION_LONG, INVOCATION_TEMPORARY, denied
 from hostile import correlations, written
 from keywatch.convert import Conversion, convert
 from keywatch.errors import UserError
@@ -227,6 +227,17 @@ def test_what_is_wrong_for_terraform_is_found(key: str) -> None:
     resource = deepcopy(resources(converted())["bedrock_model_access"])
     resource[key] = "${x}"
     assert len(list(unlike_terraform(resource, ARGUMENTS, "x"))) == 1
+
+
+def test_values_that_begin_like_an_operator(datadog_search: datadog.Datadog, tmp_path: Path) -> None:
+    values = ["NOTIFY*", "ORACLE*", "ANDROID*", "aws*"]
+    rule = {"title": "One", "logsource": {"product": "aws", "service": "cloudtrail"}}
+    detection = {"a": {"userAgent": values}, "condition": "a"}
+    (tmp_path / "one.yml").write_text(json.dumps(rule | {"detection": detection}), encoding="utf-8")
+    events = [denied(0, 0, userAgent=text) for text in ("NOTIFY/1", "ORACLE/1", "ANDROID/1", "aws/1", "other")]
+    conversion = converted([tmp_path])
+    [found] = datadog_search.found(conversion, events).values()
+    assert found == [event["eventID"] for event in events[:4]]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

@@ -132,7 +132,7 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
     }
     import_steps: ClassVar[dict[str, str]] = {
         "monitor": "POST each file to _plugins/_alerting/monitors (docs/opensearch.md has the command)",
-        "dsl": "POST a file to your index's _search (docs/opensearch.md)",
+        "dsl": "POST a file to your index's _search, for one page of principals after the other (docs/opensearch.md)",
     }
     requires_pipeline: ClassVar[bool] = True
 
@@ -277,8 +277,8 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
             "lte": "{{period_end}}",
             "format": "epoch_millis",
         }
-        processing = state.processing_state or self.last_processing_pipeline.state
-        correlation = isinstance(rule, SigmaCorrelationRule)
+        settings = self.last_processing_pipeline.state
+        search = _search(rule, query, period)
         path, number = ("value_count.value", least(rule)) if isinstance(rule, SigmaCorrelationRule) else ("_count", 1)
         return {
             "type": "monitor",
@@ -286,7 +286,7 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
             "name": rule.title,
             "enabled": True,
             "schedule": {"period": {"interval": self.schedule.interval // 60, "unit": "MINUTES"}},
-            "inputs": [{"search": {"indices": [processing["index"]], "query": _search(rule, query, period)}}],
+            "inputs": [{"search": {"indices": settings["index"].split(","), "query": search}}],
             "triggers": [
                 {
                     "bucket_level_trigger": {
@@ -294,11 +294,11 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
                         "severity": _SEVERITY.get(rule.level or SigmaLevel.MEDIUM, "5"),
                         "condition": {
                             "buckets_path": {"value_count": path},
-                            "parent_bucket_path": "principals" if correlation else "events",
+                            "parent_bucket_path": next(iter(search["aggregations"])),
                             "script": {"source": f"params.value_count >= {number}", "lang": "painless"},
                             "gap_policy": "skip",
                         },
-                        "actions": [_action(rule, processing["channel"])],
+                        "actions": [_action(rule, settings["channel"])],
                     }
                 }
             ],
@@ -307,36 +307,29 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
 
 def _search(rule: Rule, condition: Json, period: Json) -> Json:
     """Return the search: a bucket for each group, with what an alert shows."""
-    correlation = isinstance(rule, SigmaCorrelationRule)
-    group = list(rule.group_by or ()) if isinstance(rule, SigmaCorrelationRule) else [_EVENT]
-    present = [*group, counted_field(rule)] if isinstance(rule, SigmaCorrelationRule) else group
-    shown = evidence_fields(rule) if isinstance(rule, SigmaCorrelationRule) else rule.fields
-    aggregations: Json = {
-        "first_seen": {"min": {"field": _TIME}},
-        "last_seen": {"max": {"field": _TIME}},
-        **{
-            name.removesuffix(_KEYWORD): {"terms": {"field": name, "size": _VALUES}}
-            for name in dict.fromkeys([*present[len(group) :], *shown])
-            if name not in group
-        },
-    }
     if isinstance(rule, SigmaCorrelationRule):
-        aggregations = {"value_count": _most_values(rule)} | aggregations
+        name, group, counted = "principals", list(rule.group_by or ()), [counted_field(rule)]
+        shown, most = evidence_fields(rule), {"value_count": _most_values(rule)}
+    else:
+        name, group, counted, shown, most = "events", [_EVENT], [], rule.fields, {}
+    evidence = [field for field in dict.fromkeys([*counted, *shown]) if field not in group]
     return {
         "size": 0,
         "query": {
             "bool": {
                 "filter": [{"range": {_TIME: period}}, condition],
-                "must_not": [{"term": {name: {"value": ""}}} for name in present],
+                "must_not": [{"term": {field: {"value": ""}}} for field in [*group, *counted]],
             }
         },
         "aggregations": {
-            "principals" if correlation else "events": {
+            name: {
                 "composite": {
                     "size": _PAGE,
-                    "sources": [{name.removesuffix(_KEYWORD): {"terms": {"field": name}}} for name in group],
+                    "sources": [{field.removesuffix(_KEYWORD): {"terms": {"field": field}}} for field in group],
                 },
-                "aggregations": aggregations,
+                "aggregations": most
+                | {"first_seen": {"min": {"field": _TIME}}, "last_seen": {"max": {"field": _TIME}}}
+                | {field.removesuffix(_KEYWORD): {"terms": {"field": field, "size": _VALUES}} for field in evidence},
             }
         },
     }
