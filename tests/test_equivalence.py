@@ -18,6 +18,7 @@ import oracle
 from conftest import CORRELATING
 from engines import Engine
 from events import DENIED, HOUR, MALLORY, Scenario, denied, histories, scenarios
+from hostile import written
 from keywatch.convert import Conversion
 from keywatch.pack import PACK
 from keywatch.rules import load_pack
@@ -134,6 +135,30 @@ def test_fifty_thousand_events_of_one_principal(name: str, engines: EngineOf) ->
     events = [*events, denied(HOUR // 2, 4)]
     found = engines(name).found(converted(engines(name)), events)
     assert found[DENIED] == [MALLORY]
+
+
+@pytest.mark.parametrize("name", CORRELATING)
+def test_a_correlation_of_another_group_and_count(name: str, engines: EngineOf, tmp_path: Path) -> None:
+    selection = {"a": {"eventName|startswith": "List"}, "condition": "a"}
+    logsource = {"product": "aws", "service": "cloudtrail"}
+    rule = {"title": "One", "name": "one", "logsource": logsource, "detection": selection}
+    correlation = {
+        "type": "value_count",
+        "rules": ["one"],
+        "group-by": ["userIdentity.arn", "sourceIPAddress"],
+        "timespan": "5m",
+        "condition": {"field": "eventName", "gt": 1},
+    }
+    two = {"title": "Two", "name": "two", "correlation": correlation}
+    path = written([rule, two], tmp_path)
+    values = load_settings(None)
+    conversion = engines(name).converted(load_pack([path], [], values), values)
+    one_each = [denied(i, 0, name=f"List{i}", sourceIPAddress=f"198.51.100.{i}") for i in range(3)]
+    [found] = engines(name).found(conversion, one_each).values()
+    assert found == []
+    events = [*one_each, denied(299, 1, name="ListX", sourceIPAddress="198.51.100.0")]
+    [found] = engines(name).found(conversion, events).values()
+    assert {MALLORY} <= set(found) <= {MALLORY, "198.51.100.0"}  # a hunt names the whole group
 
 
 def test_table(engines: EngineOf) -> None:

@@ -158,6 +158,43 @@ def test_an_alert_row_says_what_happened(kusto: sentinel.Kusto) -> None:
     assert row["IPAddress"] == "198.51.100.7"
 
 
+@pytest.mark.parametrize("fields", [[], ["awsRegion", "requestParameters.modelId"]])
+def test_a_rule_that_shows_little_has_its_entities_too(
+    fields: list[str], kusto: sentinel.Kusto, tmp_path: Path
+) -> None:
+    rule = {"title": "One", "logsource": {"product": "aws", "service": "cloudtrail"}, "fields": fields}
+    detection = {"a": {"eventName|startswith": "List"}, "condition": "a"}
+    (tmp_path / "one.yml").write_text(json.dumps(rule | {"detection": detection}), encoding="utf-8")
+    [resource] = resources(rules=[tmp_path]).values()
+    query = resource["properties"]["query"]
+    answer = kusto.ask(query)
+    assert answer["problems"] == []
+    assert problems("arm", resource["properties"], answer["columns"]) == []
+    rows = sentinel.Sentinel(kusto).rows(query, [denied(0, 0), denied(0, 0, arn=None)])
+    assert [row["Principal"] for row in rows] == [MALLORY, rows[1]["AwsEventId"]]
+
+
+def test_a_correlation_of_another_group_and_count(kusto: sentinel.Kusto, tmp_path: Path) -> None:
+    logsource = {"product": "aws", "service": "cloudtrail"}
+    detection = {"a": {"eventName|startswith": "List"}, "condition": "a"}
+    rule = {"title": "One", "name": "one", "logsource": logsource, "detection": detection}
+    correlation = {
+        "type": "value_count",
+        "rules": ["one"],
+        "group-by": ["recipientAccountId", "sourceIPAddress"],
+        "timespan": "90s",
+        "condition": {"field": "eventName", "gt": 1},
+    }
+    documents = [rule, {"title": "Two", "name": "two", "correlation": correlation}]
+    [resource] = resources(rules=[written(documents, tmp_path)]).values()
+    query = resource["properties"]["query"]
+    assert problems("arm", resource["properties"], kusto.ask(query)["columns"]) == []
+    events = [denied(second, 0, name=name) for second, name in ((0, "ListA"), (90, "ListB"), (300, "ListC"))]
+    [row] = sentinel.Sentinel(kusto).rows(query, events)
+    assert (row["Principal"], row["EventName"]) == ("111122223333 198.51.100.7", ["ListA", "ListB", "ListC"])
+    assert row["value_count"] == 2
+
+
 def test_the_repositorys_form_says_what_arms_does() -> None:
     for name, rule in YAML.items():
         arm = ARM[name]["properties"]

@@ -72,13 +72,13 @@ def payloads_of(conversion: Conversion) -> dict[str, list[dict[str, Any]]]:
 def _signals(query: dict[str, Any], logs: list[dict[str, Any]], window: int, least: int) -> list[str]:
     if query["aggregation"] == "count":
         return [log["eventID"] for log in logs]
-    [distinct], [group] = query["distinctFields"], query["groupByFields"]
-    seen: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    [distinct] = query["distinctFields"]
+    seen: dict[tuple[str, ...], list[tuple[float, str]]] = defaultdict(list)
     for log in logs:
-        principal, value = (_value(log, name) for name in (group, distinct))
-        if principal and value:
-            seen[principal].append((datetime.fromisoformat(log["eventTime"]).timestamp(), value))
-    return [principal for principal, values in seen.items() if _most(sorted(values), window) >= least]
+        value, *group = (_value(log, name) for name in (distinct, *query["groupByFields"]))
+        if value and all(group):
+            seen[tuple(group)].append((datetime.fromisoformat(log["eventTime"]).timestamp(), value))
+    return [group[0] for group, values in seen.items() if _most(sorted(values), window) >= least]
 
 
 def _most(values: list[tuple[float, str]], window: int) -> int:

@@ -39,7 +39,7 @@ _LONGEST_TITLE, _LONGEST_TEXTS = 200, {"query": 10_000, "description": 5_000}
 _SEVERITY = {SigmaLevel.CRITICAL: "High"}
 #: Sentinel has ATT&CK's tactics by their older names.
 _OLDER = {"TA0005": "DefenseEvasion", "TA0112": "DefenseEvasion"}
-_EVENT, _ADDRESS = "AwsEventId", "SourceIpAddress"
+_EVENT, _ARN, _ADDRESS = "AwsEventId", "UserIdentityArn", "SourceIpAddress"
 #: (wildcard in front, wildcard behind) → operator that ignores the case of ASCII letters, operator that does not.
 _OPERATORS = {
     (False, False): ("=~", "=="),
@@ -205,13 +205,13 @@ class KeywatchSentinelBackend(ArtefactBackend, SlidingWindowBackend):
             group = list(rule.group_by or ())
             # An alert needs a time, and entities that are texts.
             last = [f"TimeGenerated = last_seen, Principal = {_joined(group)}"]
-            last += [f"IPAddress = tostring({_ADDRESS}[0])"] * (_ADDRESS in evidence_fields(rule))
+            last += [f"IPAddress = tostring({_ADDRESS}[0])"] * _has_address(rule)
             query = f"{query}\n| extend {', '.join(last)}"
         else:
-            columns = [_EVENT, *(name for name in rule.fields if name != _EVENT)]
+            columns = dict.fromkeys([_EVENT, _ARN, _ADDRESS, *rule.fields])
             shown = ", ".join(name if "(" not in name else f"{_column(name)} = {name}" for name in columns)
-            query = f"AWSCloudTrail\n| where {query}\n| project TimeGenerated, {shown}, Principal = {_EVENT}"
-            query += f", IPAddress = {_ADDRESS}" if _ADDRESS in columns else ""
+            named = f"Principal = coalesce({_ARN}, {_EVENT}), IPAddress = {_ADDRESS}"
+            query = f"AWSCloudTrail\n| where {query}\n| project TimeGenerated, {shown}, {named}"
         return _limited(rule, "query", query)
 
     finalize_query_default = finalize_query_kql
@@ -236,12 +236,13 @@ class KeywatchSentinelBackend(ArtefactBackend, SlidingWindowBackend):
                 source=rule.source,
             )
         query = self.finalize_query_kql(rule, query, index, state)
-        correlation = isinstance(rule, SigmaCorrelationRule)
         held = min(self.schedule.suppression(rule) // 60, _LONGEST_GROUPING)
         techniques = [name for name in techniques_of(rule) if "." not in name]
-        details = {"Regions": "AWSRegion", "Distinct": "value_count", "Events": "event_count"} if correlation else {}
-        entities = [_entity("Account", "FullName", "Principal" if correlation else "UserIdentityArn")]
-        entities += [_entity("IP", "Address", "IPAddress")] if "IPAddress" in query else []
+        details = {"Principal": "Principal"}
+        if isinstance(rule, SigmaCorrelationRule):
+            details |= {"Values": counted_field(rule), "Distinct": "value_count", "Events": "event_count"}
+        entities = [_entity("Account", "FullName", "Principal")]
+        entities += [_entity("IP", "Address", "IPAddress")] if _has_address(rule) else []
         return {
             "id": str(rule.id or uuid5(NAMESPACE_URL, rule.title)),
             "properties": {
@@ -262,7 +263,7 @@ class KeywatchSentinelBackend(ArtefactBackend, SlidingWindowBackend):
                 ),
                 "techniques": techniques,
                 "entityMappings": entities,
-                "customDetails": {"Principal": "Principal"} | details,
+                "customDetails": details,
                 "alertDetailsOverride": {
                     "alertDisplayNameFormat": f"{_plain(rule.title)[:_LONGEST_TITLE]}: {{{{Principal}}}}",
                     "alertDescriptionFormat": _description(rule),
@@ -366,6 +367,11 @@ def _joined(group: list[str]) -> str:
     return group[0] if len(group) == 1 else f'strcat_delim(" ", {", ".join(group)})'
 
 
+def _has_address(rule: Rule) -> bool:
+    """Tell whether an alert has an address: of single events all have, of a correlation those that show it."""
+    return not isinstance(rule, SigmaCorrelationRule) or _ADDRESS in evidence_fields(rule)
+
+
 def _entity(kind: str, identifier: str, column: str) -> dict[str, Any]:
     return {"entityType": kind, "fieldMappings": [{"identifier": identifier, "columnName": column}]}
 
@@ -376,7 +382,7 @@ def _level(rule: Rule) -> SigmaLevel:
 
 def _description(rule: Rule) -> str:
     """Write the alert's description: who, and the triage guide. Sentinel fills in three columns at most."""
-    shown = "Principal {{Principal}}, address {{IPAddress}}." if _ADDRESS in [*rule.fields] else "{{Principal}}"
+    shown = "Principal {{Principal}}, address {{IPAddress}}." if _has_address(rule) else "Principal {{Principal}}."
     steps = guide_steps([rule], lambda name: f"`{_column(name)}`", plain=_column)
     text = [shown, *(f"{title}\n{text}" for title, text in steps)]
     return _limited(rule, "description", "\n\n".join(text))
