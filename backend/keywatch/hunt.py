@@ -44,6 +44,11 @@ class Alert:
     events: int
     evidence: dict[str, list[str]]
 
+    @property
+    def principals(self) -> list[str]:
+        """Who the alert is about: the ARNs of its events, or its group where that has them."""
+        return self.evidence.get("userIdentity.arn") or [" ".join(map(str, self.group.values()))]
+
 
 def hunt(
     conversion: Conversion,

@@ -63,10 +63,10 @@ def report(result: Backtest, most_a_week: float | None) -> str:
 
 def _view(result: Backtest, rule: RuleResult, most_a_week: float | None) -> dict[str, Any]:
     most = max((cell.alerts for cell in rule.cells.values()), default=0)
-    principals = Counter(who for alert in rule.alerts for who in _principals(alert))
+    principals = Counter(who for alert in rule.alerts for who in alert.principals)
     regions: dict[str, set[str]] = {}
     for alert in rule.alerts:
-        for who in _principals(alert):
+        for who in alert.principals:
             regions.setdefault(who, set()).update(alert.values or alert.evidence.get("awsRegion", []))
     return {
         "rule": rule,
@@ -80,10 +80,6 @@ def _view(result: Backtest, rule: RuleResult, most_a_week: float | None) -> dict
         ][:_MOST_PRINCIPALS],
         "more": max(0, len(principals) - _MOST_PRINCIPALS),
     }
-
-
-def _principals(alert: Any) -> list[str]:
-    return alert.evidence.get("userIdentity.arn") or [str(value) for value in alert.group.values()]
 
 
 def _bars(result: Backtest, rule: RuleResult) -> list[Bar]:

@@ -65,7 +65,7 @@ def backtest(result: Backtest, most_a_week: float | None) -> None:
     if most_a_week is not None:
         table.add_column(f"For {most_a_week:g} a week")
     for rule in result.rules:
-        principals = {str(alert.evidence.get("userIdentity.arn") or alert.group) for alert in rule.alerts}
+        principals = {who for alert in rule.alerts for who in alert.principals}
         days = {alert.first_seen[:10] for alert in rule.alerts}
         counts = (len(rule.alerts), len(principals), len(days))
         setting = f"{rule.threshold} in {rule.window}" if rule.window else "each event"
@@ -135,11 +135,10 @@ def _write_table(alerts: list[Alert]) -> None:
     table = Table("Level", "Seen", "Alert", box=box.SIMPLE_HEAD, pad_edge=False)
     for alert in alerts:
         seen = alert.first_seen if alert.first_seen == alert.last_seen else f"{alert.first_seen}\n{alert.last_seen}"
+        who = ", ".join(alert.principals)
         if alert.values:
-            who = ", ".join(map(str, alert.group.values()))
             what = f"{alert.count} in one window: {', '.join(alert.values)}; {alert.events} events"
         else:
-            who = ", ".join(alert.evidence.get("userIdentity.arn", []))
             what = " in ".join(", ".join(alert.evidence.get(name, [])) for name in ("eventName", "awsRegion"))
         text = Text(_printable(f"{alert.title}\n{who}\n{what}"), overflow="fold")
         text.stylize("bold", 0, len(alert.title))
