@@ -72,10 +72,13 @@ class KeywatchDatadogBackend(ArtefactBackend, SlidingWindowBackend):
         "default": "the same as rule",
     }
     default_format: ClassVar[str] = "rule"
-    files: ClassVar[dict[str, tuple[str, ...]]] = {"rule": ("{rule}.json",), "terraform": ("keywatch.tf.json",)}
+    files: ClassVar[dict[str, tuple[str, ...]]] = {
+        "rule": ("{rule}.json",),
+        "terraform": ("terraform/keywatch.tf.json",),
+    }
     import_steps: ClassVar[dict[str, str]] = {
         "rule": "POST each file to /api/v2/security_monitoring/rules (docs/datadog.md has the command)",
-        "terraform": "put keywatch.tf.json into a Terraform configuration; terraform init, plan, apply",
+        "terraform": "put terraform/keywatch.tf.json into a Terraform configuration; terraform init, plan, apply",
     }
     requires_pipeline: ClassVar[bool] = True
 
