@@ -27,6 +27,11 @@ def guide_steps(
     return [*steps.items(), ("Why this threshold?", f"{_thresholds(rules, plain)}{guide.threshold}")]
 
 
+def untemplated(text: str) -> str:
+    """Return a text in one line in which no template's variable stands: targets know no escape for theirs."""
+    return " ".join(text.replace("{", "(").replace("}", ")").split())
+
+
 def _thresholds(rules: Sequence[Rule], plain: Callable[[str], str]) -> str:
     said = [
         f"{least(rule)} or more distinct {plain(counted_field(rule))} within {rule.timespan.spec}"

@@ -30,6 +30,7 @@ from sigma.correlations import (
 )
 from sigma.exceptions import SigmaError, SigmaFeatureNotSupportedByBackendError
 from sigma.rule import SigmaRule
+from sigma.rule.attributes import SigmaLevel
 
 Rule = SigmaRule | SigmaCorrelationRule
 
@@ -136,6 +137,11 @@ def _depth(rule: Rule) -> int:
     if isinstance(rule, SigmaRule):
         return 0
     return 1 + max((_depth(reference.rule) for reference in rule.referenced_rules), default=0)
+
+
+def level_of(rule: Rule) -> SigmaLevel:
+    """Return a rule's level; medium for one that does not say."""
+    return rule.level or SigmaLevel.MEDIUM
 
 
 def counted_field(rule: SigmaCorrelationRule) -> str:

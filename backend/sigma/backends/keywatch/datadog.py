@@ -20,15 +20,15 @@ from typing import Any, ClassVar
 
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._attack import tactics_of, techniques_of
-from sigma.backends.keywatch._guide import guide_steps
-from sigma.backends.keywatch._sliding import Rule, SlidingWindowBackend, counted_field, least
+from sigma.backends.keywatch._guide import guide_steps, untemplated
+from sigma.backends.keywatch._sliding import Rule, SlidingWindowBackend, counted_field, least, level_of
 from sigma.conditions import ConditionAND, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.pipelines.keywatch._cloudtrail import GUIDE
 from sigma.rule.attributes import SigmaLevel
-from sigma.types import SigmaString, SpecialChars
+from sigma.types import SigmaString
 
 from keywatch.pack import Guide
 
@@ -39,7 +39,7 @@ _HOUR, _DAY = 3600, 86400
 _STATUS = {SigmaLevel.INFORMATIONAL: "info"}
 _PRINCIPAL = "@userIdentity.arn"
 #: What means something in an unquoted value: the union of what Datadog's documentation lists in its versions.
-_SPECIAL = frozenset('+-=&|><!(){}[]^"“”~*?:\\#')
+_SPECIAL = '+-=&|><!(){}[]^"“”~*?:\\#'
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class KeywatchDatadogBackend(ArtefactBackend, SlidingWindowBackend):
             raise SigmaFeatureNotSupportedByBackendError("Datadog can't look for an empty text; use null for no value")
         if not s.contains_special():
             return '"' + "".join(map(str, s.s)).replace("\\", "\\\\").replace('"', '\\"') + '"'
-        text = "".join(map(_unquoted, s.s))
+        text = s.convert(add_escaped=_SPECIAL + "".join(filter(str.isspace, str(s))))
         # Inside parentheses a value that begins with an operator's name would be the operator.
         return "\\" + text if text.startswith(("AND", "OR", "NOT")) else text
 
@@ -196,17 +196,9 @@ class KeywatchDatadogBackend(ArtefactBackend, SlidingWindowBackend):
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def _unquoted(part: Any) -> str:
-    if part is SpecialChars.WILDCARD_MULTI:
-        return "*"
-    if part is SpecialChars.WILDCARD_SINGLE:
-        return "?"
-    return "".join("\\" + char if char in _SPECIAL or char.isspace() else char for char in str(part))
-
-
 def _payload(parts: Sequence[Part]) -> dict[str, Any]:
     """Return the rule as Datadog's API takes it."""
-    ordered = sorted(parts, key=lambda part: -_level(part.rule).value)
+    ordered = sorted(parts, key=lambda part: -level_of(part.rule).value)
     names = dict(zip(ascii_lowercase, ordered, strict=False))
     window = parts[0].window
     return {
@@ -220,7 +212,7 @@ def _payload(parts: Sequence[Part]) -> dict[str, Any]:
         "cases": [
             {
                 "name": _plain(part.rule.title),
-                "status": _STATUS.get(_level(part.rule), _level(part.rule).name.lower()),
+                "status": _STATUS.get(level_of(part.rule), level_of(part.rule).name.lower()),
                 "condition": f"{name} {part.condition}",
                 "notifications": [],
             }
@@ -235,10 +227,6 @@ def _payload(parts: Sequence[Part]) -> dict[str, Any]:
     }
 
 
-def _level(rule: Rule) -> SigmaLevel:
-    return rule.level or SigmaLevel.MEDIUM
-
-
 def _message(ordered: Sequence[Part]) -> str:
     """Write the signal's message, in Markdown with Datadog's variables: what each case means, and the triage guide."""
     cases = [f"**{_plain(part.rule.title)}**: {_plain(part.rule.description or '')}" for part in ordered]
@@ -249,8 +237,8 @@ def _message(ordered: Sequence[Part]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a text in one line that is no template, and notifies nobody: Datadog knows no escape for either."""
-    return " ".join(text.replace("@", "(at)").replace("{", "(").replace("}", ")").split())
+    """Return a text in one line that is no template, and notifies nobody."""
+    return untemplated(text.replace("@", "(at)"))
 
 
 def _tags(ordered: Sequence[Part]) -> list[str]:

@@ -15,7 +15,7 @@ from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, 
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationTypeLiteral
 from sigma.rule import SigmaRule
-from sigma.types import CompareOperators, SigmaCasedString, SigmaString, SpecialChars
+from sigma.types import CompareOperators, SigmaCasedString, SigmaString
 
 
 def literal(text: str) -> str:
@@ -198,12 +198,4 @@ ORDER BY threshold, first_crossed, principal"""
 
 def like_pattern(value: SigmaString) -> str:
     """Return a value as a LIKE pattern, with a backslash as the escape sign."""
-    return "".join(map(_pattern, value.s))
-
-
-def _pattern(part: Any) -> str:
-    if part is SpecialChars.WILDCARD_MULTI:
-        return "%"
-    if part is SpecialChars.WILDCARD_SINGLE:
-        return "_"
-    return "".join("\\" + char if char in "\\%_" else char for char in str(part))
+    return value.convert(wildcard_multi="%", wildcard_single="_", add_escaped="\\")

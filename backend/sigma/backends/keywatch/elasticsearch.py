@@ -18,12 +18,12 @@ from sigma.backends.elasticsearch.elasticsearch_lucene import LuceneBackend
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._attack import tactics_of, techniques_of
 from sigma.backends.keywatch._guide import guide_steps
-from sigma.backends.keywatch._sliding import Rule, SlidingWindowBackend, counted_field, evidence_fields
+from sigma.backends.keywatch._sliding import Rule, SlidingWindowBackend, counted_field, evidence_fields, level_of
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
-from sigma.types import SigmaString, SpecialChars
+from sigma.types import SigmaString
 
 _RISK = {"informational": 1, "low": 21, "medium": 47, "high": 73, "critical": 99}
 _HOUR = 3600
@@ -223,7 +223,7 @@ class KeywatchESQLBackend(ArtefactBackend, SlidingWindowBackend, ESQLBackend):
     def finalize_query_kibana(self, rule: Rule, query: str, index: int, state: ConversionState) -> dict[str, Any]:
         """Return a detection rule as Kibana exports and imports it."""
         look_back = self.schedule.look_back(rule)
-        level = rule.level.name.lower() if rule.level else "medium"
+        level = level_of(rule).name.lower()
         correlation = isinstance(rule, SigmaCorrelationRule)
         group = list(rule.group_by or ()) if isinstance(rule, SigmaCorrelationRule) else ["event.id"]
         shown = list(dict.fromkeys([*group, *rule.fields, *(_OWN if correlation else ())]))
@@ -416,16 +416,8 @@ def _comparable(value: SigmaString) -> str:
             f"value '{str(value)[:20]}…' has {len(value)} characters; Elasticsearch compares with up to {longest}"
             + (", wildcards counted" if pattern else "")
         )
-    return "".join(_pattern(part) if pattern else str(part) for part in value.s)
+    return value.convert(add_escaped="\\") if pattern else "".join(map(str, value.s))
 
 
 def _with_text(cond: ConditionFieldEqualsValueExpression) -> ConditionFieldEqualsValueExpression:
     return ConditionFieldEqualsValueExpression(cond.field, SigmaString(str(cond.value).lower()))
-
-
-def _pattern(part: Any) -> str:
-    if part is SpecialChars.WILDCARD_MULTI:
-        return "*"
-    if part is SpecialChars.WILDCARD_SINGLE:
-        return "?"
-    return "".join("\\" + char if char in "\\*?" else char for char in str(part))

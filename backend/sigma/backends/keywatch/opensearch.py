@@ -20,6 +20,7 @@ from sigma.backends.keywatch._sliding import (
     counted_field,
     evidence_fields,
     least,
+    level_of,
     refuse_unslidable,
 )
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
@@ -291,7 +292,7 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
                 {
                     "bucket_level_trigger": {
                         "name": rule.title,
-                        "severity": _SEVERITY.get(rule.level or SigmaLevel.MEDIUM, "5"),
+                        "severity": _SEVERITY.get(level_of(rule), "5"),
                         "condition": {
                             "buckets_path": {"value_count": path},
                             "parent_bucket_path": next(iter(search["aggregations"])),
@@ -396,14 +397,7 @@ def _text(value: SigmaString) -> str:
 
 def _pattern(value: SigmaString) -> str:
     """Return a pattern of the query `wildcard`."""
-    signs: dict[Any, str] = {SpecialChars.WILDCARD_MULTI: "*", SpecialChars.WILDCARD_SINGLE: "?"}
-    return _limited(
-        value,
-        "".join(
-            signs.get(part) or "".join("\\" + char if char in "\\*?" else char for char in str(part))
-            for part in value.s
-        ),
-    )
+    return _limited(value, value.convert(add_escaped="\\"))
 
 
 def _limited(value: SigmaString, text: str) -> str:

@@ -19,8 +19,8 @@ from uuid import NAMESPACE_URL, uuid5
 import sigma.pipelines.keywatch.sentinel
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._attack import tactics_of, techniques_of
-from sigma.backends.keywatch._guide import guide_steps
-from sigma.backends.keywatch._sliding import Rule, SlidingWindowBackend, counted_field, evidence_fields
+from sigma.backends.keywatch._guide import guide_steps, untemplated
+from sigma.backends.keywatch._sliding import Rule, SlidingWindowBackend, counted_field, evidence_fields, level_of
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
@@ -47,7 +47,7 @@ _OPERATORS = {
     (True, False): ("endswith", "endswith_cs"),
     (True, True): ("contains", "contains_cs"),
 }
-_REGEX_SIGNS = frozenset("\\^$.|?*+()[]{}")
+_REGEX_SIGNS = "\\^$|?+()[]{}"
 
 
 class KeywatchSentinelBackend(ArtefactBackend, SlidingWindowBackend):
@@ -248,7 +248,7 @@ class KeywatchSentinelBackend(ArtefactBackend, SlidingWindowBackend):
             "properties": {
                 "displayName": rule.title,
                 "description": _limited(rule, "description", " ".join((rule.description or rule.title).split())),
-                "severity": _SEVERITY.get(_level(rule), _level(rule).name.capitalize()),
+                "severity": _SEVERITY.get(level_of(rule), level_of(rule).name.capitalize()),
                 "enabled": True,
                 "query": query,
                 "queryFrequency": f"PT{frequency}M",
@@ -265,7 +265,7 @@ class KeywatchSentinelBackend(ArtefactBackend, SlidingWindowBackend):
                 "entityMappings": entities,
                 "customDetails": details,
                 "alertDetailsOverride": {
-                    "alertDisplayNameFormat": f"{_plain(rule.title)[:_LONGEST_TITLE]}: {{{{Principal}}}}",
+                    "alertDisplayNameFormat": f"{untemplated(rule.title)[:_LONGEST_TITLE]}: {{{{Principal}}}}",
                     "alertDescriptionFormat": _description(rule),
                 },
                 "eventGroupingSettings": {"aggregationKind": "AlertPerResult"},
@@ -337,19 +337,12 @@ def _comparison(field: str, value: SigmaString) -> str:
     texts = parts[wild[0] : len(parts) - wild[1]]
     if not all(isinstance(part, str) for part in texts):
         flags = "(?s)" if cased else "(?is)"
-        return f"{field} matches regex {literal(f'{flags}^{_regex(parts)}$')}"
+        pattern = value.convert(wildcard_multi=".*", wildcard_single=".", add_escaped=_REGEX_SIGNS)
+        return f"{field} matches regex {literal(f'{flags}^{pattern}$')}"
     text = literal("".join(map(str, texts)))
     if not cased and not text.isascii():
         field, text = f"tolower({field})", f"tolower({text})"
     return f"{field} {_OPERATORS[wild][cased or not text.isascii()]} {text}"
-
-
-def _regex(parts: list[Any]) -> str:
-    signs: dict[Any, str] = {SpecialChars.WILDCARD_MULTI: ".*", SpecialChars.WILDCARD_SINGLE: "."}
-    return "".join(
-        signs.get(part) or "".join("\\" + char if char in _REGEX_SIGNS else char for char in str(part))
-        for part in parts
-    )
 
 
 @cache
@@ -376,10 +369,6 @@ def _entity(kind: str, identifier: str, column: str) -> dict[str, Any]:
     return {"entityType": kind, "fieldMappings": [{"identifier": identifier, "columnName": column}]}
 
 
-def _level(rule: Rule) -> SigmaLevel:
-    return rule.level or SigmaLevel.MEDIUM
-
-
 def _description(rule: Rule) -> str:
     """Write the alert's description: who, and the triage guide. Sentinel fills in three columns at most."""
     shown = "Principal {{Principal}}, address {{IPAddress}}." if _has_address(rule) else "Principal {{Principal}}."
@@ -396,11 +385,6 @@ def _limited(rule: Rule, what: str, text: str) -> str:
             source=rule.source,
         )
     return text
-
-
-def _plain(text: str) -> str:
-    """Return a text in one line in which nothing is filled in."""
-    return " ".join(text.replace("{", "(").replace("}", ")").split())
 
 
 def _no_expressions(value: Any) -> Any:

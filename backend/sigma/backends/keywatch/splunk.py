@@ -29,7 +29,7 @@ from typing import ClassVar
 
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._guide import guide_steps
-from sigma.backends.keywatch._sliding import Rule, SlidingWindowBackend, counted_field, evidence_fields, least
+from sigma.backends.keywatch._sliding import Rule, SlidingWindowBackend, counted_field, evidence_fields, least, level_of
 from sigma.backends.splunk import SplunkBackend
 from sigma.conversion.deferred import DeferredQueryExpression
 from sigma.conversion.state import ConversionState
@@ -186,7 +186,7 @@ class KeywatchSplunkBackend(ArtefactBackend, SlidingWindowBackend, SplunkBackend
         title = _one_line(rule.title)
         name = f"Keywatch - {title}"
         look_back = self.schedule.look_back(rule)
-        level = rule.level.name.lower() if rule.level else "medium"
+        level = level_of(rule).name.lower()
         fields = list(dict.fromkeys([*_group(rule), *rule.fields]))
         settings = {
             "description": _one_line(rule.description or title),
