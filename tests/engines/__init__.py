@@ -52,3 +52,11 @@ class Engine:
             ]
             for name, [query] in conversion.queries.items()
         }
+
+
+def value_of(record: dict[str, Any], path: str) -> Any:
+    """Return what stands in a record at a dotted path; None if nothing does."""
+    value: Any = record
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections import defaultdict
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from engines import Engine
-from engines.maven import CACHE
+from engines import Engine, programs, value_of
 from keywatch.convert import Conversion
 
 SOURCE = Path(__file__).parent / "datadog_search"
@@ -75,7 +72,8 @@ def _signals(query: dict[str, Any], logs: list[dict[str, Any]], window: int, lea
     [distinct] = query["distinctFields"]
     seen: dict[tuple[str, ...], list[tuple[float, str]]] = defaultdict(list)
     for log in logs:
-        value, *group = (_value(log, name) for name in (distinct, *query["groupByFields"]))
+        names = [name.removeprefix("@") for name in (distinct, *query["groupByFields"])]
+        value, *group = (value_of(log, name) for name in names)
         if value and all(group):
             seen[tuple(group)].append((datetime.fromisoformat(log["eventTime"]).timestamp(), value))
     return [group[0] for group, values in seen.items() if _most(sorted(values), window) >= least]
@@ -94,13 +92,6 @@ def _most(values: list[tuple[float, str]], window: int) -> int:
     return most
 
 
-def _value(log: dict[str, Any], name: str) -> Any:
-    value: Any = log
-    for part in name.removeprefix("@").split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
-
-
 def stored(event: dict[str, Any]) -> dict[str, Any]:
     """Return a record as Datadog's pipeline for CloudTrail leaves it."""
     log: dict[str, Any] = {"source": "cloudtrail"}
@@ -115,7 +106,7 @@ def stored(event: dict[str, Any]) -> dict[str, Any]:
 
 def missing() -> list[str]:
     """Return the programs that are needed and that are not there."""
-    return [name for name in ("cargo", "cc") if not shutil.which(name)]
+    return programs.missing("cargo", "cc")
 
 
 def search(queries: list[str], logs: list[dict[str, Any]]) -> list[list[int]]:
@@ -134,11 +125,9 @@ def search(queries: list[str], logs: list[dict[str, Any]]) -> list[list[int]]:
 def program() -> Path:
     """Build the program that searches, once for each version of it."""
     sources = [SOURCE / "Cargo.toml", SOURCE / "Cargo.lock", SOURCE / "src" / "main.rs"]
-    version = sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-    folder = CACHE / f"datadog-search-{version}"
+    folder = programs.folder_for("datadog-search", sources)
     built = folder / "debug" / "search"
     if not built.exists():
         command = ["cargo", "build", "--locked", "--quiet", "--manifest-path", str(sources[0])]
-        result = subprocess.run([*command, "--target-dir", str(folder)], capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stderr[-2000:]
+        programs.run([*command, "--target-dir", str(folder)])
     return built

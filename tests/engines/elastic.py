@@ -16,7 +16,7 @@ from typing import Any
 
 from sigma.backends.keywatch.elasticsearch import grain
 
-from engines import Engine, maven
+from engines import Engine, maven, value_of
 from engines.node import Node, started
 
 SOURCE = Path(__file__).parent / "elasticsearch"
@@ -145,9 +145,7 @@ def as_stored(record: dict[str, Any]) -> dict[str, Any]:
     clean = _drop_empty(record) or {}
     document: dict[str, Any] = {"@timestamp": clean.get("eventTime")}
     for raw, name in _RENAMED.items():
-        value: Any = clean
-        for part in raw.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
+        value = value_of(clean, raw)
         if value is not None:
             document[name] = value
     for raw, name in (("requestParameters", "request_parameters"), ("additionalEventData", "additional_eventdata")):

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-from hashlib import sha256
 from pathlib import Path
 
-CACHE = Path(os.environ.get("KEYWATCH_ENGINES", Path(__file__).parents[2] / "build" / "engines"))
-
-
-NEEDED = ("java", "javac", "mvn")
+from engines import programs
 
 
 def missing() -> list[str]:
     """Return the programs that are needed and that are not there."""
-    return [name for name in NEEDED if not shutil.which(name)]
+    return programs.missing("java", "javac", "mvn")
 
 
 def parse(source: Path, queries: list[str], folder: Path) -> list[str]:
@@ -36,20 +30,12 @@ def build(source: Path, name: str) -> Path:
     :return: the folder of the classes; the jars are in `lib` beside it.
     """
     sources = [source / "pom.xml", *source.rglob("*.java")]
-    version = sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-    folder = CACHE / f"{name}-{version}"
+    folder = programs.folder_for(name, sources)
     classes = folder / "classes"
     if not classes.exists():
         where = [f"-DoutputDirectory={folder / 'lib'}", "-DincludeScope=runtime"]
-        _run(["mvn", "-q", "-B", "-f", str(source / "pom.xml"), "dependency:copy-dependencies", *where])
+        programs.run(["mvn", "-q", "-B", "-f", str(source / "pom.xml"), "dependency:copy-dependencies", *where])
         partial = folder / "classes.partial"
-        _run(["javac", "-nowarn", "-d", str(partial), "-cp", f"{folder / 'lib'}/*", str(sources[-1])])
+        programs.run(["javac", "-nowarn", "-d", str(partial), "-cp", f"{folder / 'lib'}/*", str(sources[-1])])
         partial.rename(classes)
     return classes
-
-
-def _run(command: list[str]) -> None:
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True)
-    except subprocess.CalledProcessError as error:
-        raise AssertionError(f"{' '.join(command[:3])} …: {error.stdout[-2000:]}{error.stderr[-2000:]}") from error

@@ -7,12 +7,10 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar
 
-from engines import Engine
-from engines.maven import CACHE
+from engines import Engine, programs, value_of
 
 SOURCE = Path(__file__).parent / "kusto"
 _ISSUER = "userIdentity.sessionContext.sessionIssuer"
@@ -90,35 +88,26 @@ class Sentinel(Engine):
 
 def stored(event: dict[str, Any]) -> dict[str, Any]:
     """Return a row of AWSCloudTrail."""
-    row = {column: _at(event, path) for column, path in _COLUMNS.items()}
+    row = {column: value_of(event, path) for column, path in _COLUMNS.items()}
     texts = {column: json.dumps(event[name]) for column, name in _TEXTS.items() if event.get(name) is not None}
     return {column: value for column, value in (row | texts).items() if value is not None}
 
 
-def _at(event: dict[str, Any], path: str) -> Any:
-    value: Any = event
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
-
-
 def missing() -> list[str]:
     """Return the programs that are needed and that are not there."""
-    return [name for name in ("node", "npm") if not shutil.which(name)]
+    return programs.missing("node", "npm")
 
 
 @contextmanager
 def running() -> Iterator[Kusto]:
     """Start the program, with what it needs from npm, brought once for each version of it."""
     sources = [SOURCE / "package.json", SOURCE / "package-lock.json"]
-    folder = CACHE / f"kusto-{sha256(b''.join(path.read_bytes() for path in sources)).hexdigest()[:12]}"
+    folder = programs.folder_for("kusto", sources)
     if not (folder / "node_modules").exists():
         folder.mkdir(parents=True, exist_ok=True)
         for path in sources:
             shutil.copy(path, folder)
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stderr[-2000:]
+        programs.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder)
     command = ["node", str(SOURCE / "kusto.js"), str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Kusto(process)

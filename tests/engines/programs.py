@@ -1,0 +1,30 @@
+"""Programs that the tests build or bring, each once for each version of it, in a folder that is kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+
+CACHE = Path(os.environ.get("KEYWATCH_ENGINES", Path(__file__).parents[2] / "build" / "engines"))
+
+
+def missing(*names: str) -> list[str]:
+    """Return the programs that are not there."""
+    return [name for name in names if not shutil.which(name)]
+
+
+def folder_for(name: str, sources: Iterable[Path]) -> Path:
+    """Return the folder of what is made of some files; another one for other contents."""
+    version = sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    return CACHE / f"{name}-{version}"
+
+
+def run(command: list[str], cwd: Path | None = None) -> None:
+    """Run a command; raise AssertionError with the end of what it says if it fails."""
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    said = f"{result.stdout[-2000:]}{result.stderr[-2000:]}"
+    assert result.returncode == 0, f"{' '.join(command[:3])} …: {said}"
