@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 from sigma.backends.keywatch._sliding import Rule, least
 from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationTimespan
 
@@ -18,6 +17,9 @@ from keywatch.hunt import Alert, Progress, alerts_in, loaded
 from keywatch.records import Coverage, Selection
 from keywatch.rules import Pack
 from keywatch.targets import TARGETS
+
+if TYPE_CHECKING:
+    import duckdb
 
 WINDOWS = ("5m", "15m", "30m", "1h", "6h", "24h")
 #: Up to the number of Regions that are enabled by default.

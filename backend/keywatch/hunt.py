@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
-import orjson
+import msgspec
 import pyarrow as pa
 from sigma.backends.keywatch._sliding import Rule, counted_field
 from sigma.correlations import SigmaCorrelationRule
 
 from keywatch.convert import Conversion
 from keywatch.errors import UserError
-from keywatch.records import Coverage, Selection, find_files, read_tables
+from keywatch.records import Coverage, Selection, find_files, reading
 from keywatch.rules import fields_used
-from keywatch.sift import Sift, needs_of
+from keywatch.sift import needs_of
+
+if TYPE_CHECKING:
+    import duckdb
 
 _ROWS = 20_000
 #: What DuckDB may take; beyond it, it writes to a temporary folder.
 _MEMORY = "400MB"
 Progress = Callable[[int, int], None]
-_ALWAYS = ("eventTime", "eventID", "recipientAccountId", "awsRegion")
+_ALWAYS = ("eventName", "eventTime", "eventID", "recipientAccountId", "awsRegion")
+#: What was read, with its time as a time, and which of it is wanted.
+_TIMED = 'FROM (SELECT * REPLACE (TRY_CAST("eventTime" AS TIMESTAMP) AS "eventTime") FROM chunk)'
+_WANTED = """
+    ("eventTime" IS NULL OR (
+        ($start IS NULL OR "eventTime" >= $start) AND ($end IS NULL OR "eventTime" < $end)
+    ))
+    AND (len($accounts) = 0 OR list_contains($accounts, "recipientAccountId"))
+    AND (len($regions) = 0 OR list_contains($regions, "awsRegion"))
+"""
 
 
 @dataclass(frozen=True)
@@ -77,19 +88,27 @@ def loaded(
     rules = list(conversion.rules.values())
     columns = list(dict.fromkeys([*_ALWAYS, *fields_used(rules)]))
     files = find_files(paths, selection, coverage)
-    with TemporaryDirectory(prefix="keywatch-") as folder:
-        connection = duckdb.connect(":memory:", config={"memory_limit": _MEMORY, "temp_directory": folder})
+    with ExitStack() as stack:
+        folder = stack.enter_context(TemporaryDirectory(prefix="keywatch-"))
+        with reading(files, needs_of(rules), columns) as tables:
+            connection = stack.enter_context(_connected(folder))  # while the first files are read
+            _load(connection, tables, columns, selection, coverage, progress, len(files))
+        _deduplicate(connection, coverage)
+        yield connection
+
+
+@contextmanager
+def _connected(folder: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    import duckdb
+
+    connection = duckdb.connect(":memory:", config={"memory_limit": _MEMORY, "temp_directory": folder})
+    try:
         connection.execute("SET enable_external_access = false")
-        try:
-            _load(
-                connection, read_tables(files, Sift(needs_of(rules)), columns), columns, coverage, progress, len(files)
-            )
-            _keep(connection, selection, coverage)
-            yield connection
-        except duckdb.Error as error:
-            raise UserError(f"DuckDB: {str(error).splitlines()[0]}") from error
-        finally:
-            connection.close()
+        yield connection
+    except duckdb.Error as error:
+        raise UserError(f"DuckDB: {str(error).splitlines()[0]}") from error
+    finally:
+        connection.close()
 
 
 def alerts_in(connection: duckdb.DuckDBPyConnection, conversion: Conversion, coverage: Coverage) -> list[Alert]:
@@ -97,6 +116,8 @@ def alerts_in(connection: duckdb.DuckDBPyConnection, conversion: Conversion, cov
 
     A rule that DuckDB can't run, such as one with a regular expression of another dialect, becomes a problem.
     """
+    import duckdb
+
     alerts: list[Alert] = []
     for name, rule in conversion.rules.items():
         try:
@@ -110,20 +131,22 @@ def alerts_in(connection: duckdb.DuckDBPyConnection, conversion: Conversion, cov
 
 def to_ndjson(alert: Alert) -> str:
     """Return an alert as one line of JSON."""
-    return orjson.dumps(asdict(alert)).decode()
+    return msgspec.json.encode(alert).decode()
 
 
 def _load(
     connection: duckdb.DuckDBPyConnection,
     tables: Iterable[tuple[pa.Table, Coverage]],
     columns: list[str],
+    selection: Selection,
     coverage: Coverage,
     progress: Progress | None,
     files: int,
 ) -> None:
+    """Make the table `cloudtrail` of the events that are wanted, and have a time."""
     empty = pa.table([pa.array([], pa.string()) for _ in columns], names=columns)
     connection.register("chunk", empty)
-    connection.execute("CREATE TABLE delivered AS SELECT * FROM chunk")
+    connection.execute(f"CREATE TABLE cloudtrail AS {_TIMED}")
     waiting = empty
     for table, part in chain(tables, [(empty, Coverage())]):
         coverage.add(part)
@@ -132,43 +155,29 @@ def _load(
         waiting = pa.concat_tables([waiting, table])
         if len(waiting) > _ROWS or table is empty:  # few large inserts are faster than many small ones
             connection.register("chunk", waiting)
-            connection.execute("INSERT INTO delivered SELECT * FROM chunk")
+            connection.execute(f"INSERT INTO cloudtrail {_TIMED} WHERE {_WANTED}", asdict(selection))
             waiting = empty
-
-
-def _keep(connection: duckdb.DuckDBPyConnection, selection: Selection, coverage: Coverage) -> None:
-    """Make the table `cloudtrail` of the events that are wanted. One that came over two trails is kept once."""
-    counts = connection.execute("""
-        SELECT count(*) - count(time),
-            count(time) FILTER (WHERE id IS NOT NULL) - count(DISTINCT id) FILTER (WHERE time IS NOT NULL)
-        FROM (SELECT TRY_CAST("eventTime" AS TIMESTAMP) AS time, "eventID" AS id FROM delivered)
-    """).fetchone()
-    assert counts is not None
-    timeless, coverage.duplicates = counts
+    timeless = _delete(connection, '"eventTime" IS NULL')
     if timeless:
         coverage.problems.append(UserError(f"{timeless} records have no eventTime that is a time; they were left out"))
-    connection.execute(
-        """
-        CREATE TABLE cloudtrail AS
-        WITH timed AS (
-            SELECT * REPLACE (TRY_CAST("eventTime" AS TIMESTAMP) AS "eventTime") FROM delivered
-        ), single AS (
-            FROM timed WHERE "eventTime" IS NOT NULL
-            QUALIFY "eventID" IS NULL OR row_number() OVER (PARTITION BY "eventID") = 1
-        )
-        FROM single
-        WHERE ($start IS NULL OR "eventTime" >= $start) AND ($end IS NULL OR "eventTime" < $end)
-            AND (len($accounts) = 0 OR list_contains($accounts, "recipientAccountId"))
-            AND (len($regions) = 0 OR list_contains($regions, "awsRegion"))
-        """,
-        {
-            "start": selection.start,
-            "end": selection.end,
-            "accounts": list(selection.accounts),
-            "regions": list(selection.regions),
-        },
+
+
+def _deduplicate(connection: duckdb.DuckDBPyConnection, coverage: Coverage) -> None:
+    """Keep an event that came over two trails once."""
+    coverage.duplicates = _delete(
+        connection,
+        """rowid IN (
+            SELECT rowid FROM cloudtrail WHERE "eventID" IS NOT NULL
+            QUALIFY row_number() OVER (PARTITION BY "eventID" ORDER BY rowid) > 1
+        )""",
     )
-    connection.execute("DROP TABLE delivered")
+
+
+def _delete(connection: duckdb.DuckDBPyConnection, condition: str) -> int:
+    """Delete rows of the table `cloudtrail`; return how many."""
+    deleted = connection.execute(f"DELETE FROM cloudtrail WHERE {condition}").fetchone()  # noqa: S608
+    assert deleted is not None
+    return int(deleted[0])
 
 
 def _alerts(connection: duckdb.DuckDBPyConnection, conversion: Conversion, name: str) -> Iterator[Alert]:

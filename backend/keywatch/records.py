@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import re
 import signal
@@ -9,6 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cache
@@ -16,29 +19,31 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
-import orjson
+import msgspec
 import pyarrow as pa
-import stringzilla as sz
-from isal import igzip, igzip_lib, isal_zlib
+from isal import igzip, igzip_lib
 
+from keywatch.columns import Columns, Row
 from keywatch.errors import UserError
+from keywatch.sift import Needs, Sift
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-    from keywatch.sift import Sift
-
 STDIN = "-"
 _GZIP = b"\x1f\x8b"
-_MEMBER = b"\x1f\x8b\x08"
 _SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz")
 #: Where `aws s3 sync` leaves a trail's files, or an Organization's; the date is that of delivery.
 _DELIVERED = re.compile(r"AWSLogs/(?:o-\w+/)?(\d{12})/CloudTrail/([\w-]+)/(\d{4})/(\d\d)/(\d\d)/")
 _BROKEN: Any = (OSError, EOFError, igzip_lib.IsalError)
+#: What msgspec raises; the last for what is nested deeper than Python goes.
+_NO_JSON = (ValueError, RecursionError)
 #: Files that one worker reads at a time.
-_CHUNK = 32
+_CHUNK = 64
 #: Bytes from which a file of lines is read line by line. CloudTrail's own files are far smaller.
 _LARGE = 8 * 2**20
+#: Parameters of mallopt(3), as malloc.h numbers them, and the bytes to keep; glibc takes no more for the first of them.
+_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _KEPT = -3, -1, 32 * 2**20
 
 
 @dataclass
@@ -140,31 +145,36 @@ def find_files(paths: Iterable[str], selection: Selection, coverage: Coverage) -
     return files
 
 
-def read_tables(files: Sequence[str], sift: Sift, columns: Sequence[str]) -> Iterator[tuple[pa.Table, Coverage]]:
-    """Read files, in several processes where there are many; yield a table and what it covers for each few of them.
+@contextmanager
+def reading(
+    files: Sequence[str], needs: Sequence[Needs] | None, names: Sequence[str]
+) -> Iterator[Iterator[tuple[pa.Table, Coverage]]]:
+    """Read files, in several processes where there are many; give a table and what it covers for each few of them.
 
-    :param columns: dotted names of the fields that the table has, as text.
+    :param needs: what each rule needs; None if all records are wanted.
+    :param names: dotted names of the fields that the table has, as text; one is eventName.
+    :raises UserError: if a process was killed.
     """
     chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
     workers = min(len(chunks), os.cpu_count() or 1)
     if workers < 2:  # noqa: PLR2004
-        for chunk in chunks:
-            yield _read_table(chunk, sift, columns)
+        sift = Sift(needs, Columns(names))
+        yield (_read_table(chunk, sift) for chunk in chunks)
         return
-    with ProcessPoolExecutor(workers, initializer=_begin, initargs=(sift, columns)) as pool:
+    with ProcessPoolExecutor(workers, initializer=_begin, initargs=(needs, names)) as pool:
         try:
-            yield from pool.map(_read_chunk, chunks)
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            yield pool.map(_read_chunk, chunks)
         except BrokenProcessPool as error:
             raise UserError("a process that read files was killed; was there too little memory?") from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
-def read_records(file: str, sift: Sift, coverage: Coverage) -> Iterator[dict[str, Any]]:
+def read_rows(file: str, sift: Sift, coverage: Coverage) -> Iterator[Row]:
     """Yield the records of a file: `{"Records": […]}` as AWS delivers it, an array, one event, or one a line.
 
-    Records that the sift passes over are counted, and not parsed. What can't be read becomes a problem of the coverage;
+    Records that the sift passes over are counted. What can't be read becomes a problem of the coverage;
     nothing else of the file is lost by it.
     """
     try:
@@ -186,45 +196,44 @@ def read_records(file: str, sift: Sift, coverage: Coverage) -> Iterator[dict[str
                     coverage.problems.append(UserError(problem, Path(file), line))
                 else:
                     coverage.records += 1
-                    yield record
+                    row = sift.columns.row(record)
+                    if sift.may_match(row):
+                        yield row
     except _BROKEN as error:  # of a large file, further on
         coverage.problems.append(UserError(f"can't be read to its end: {_reason(error)}", Path(file)))
 
 
-_worker: tuple[Sift, Sequence[str]]
+_sift: Sift
 
 
-def _begin(sift: Sift, columns: Sequence[str]) -> None:
-    global _worker  # noqa: PLW0603
+def _begin(needs: Sequence[Needs] | None, names: Sequence[str]) -> None:
+    global _sift  # noqa: PLW0603
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # end without a word: this process' parent says what was covered
-    _worker = sift, columns
+    gc.disable()  # rows are freed without it, and it would look through them again and again
+    _keep_freed_memory()
+    _sift = Sift(needs, Columns(names))
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep the memory of one file for the next: a kernel that takes it back clears it page by page again.
+
+    That is a third of the time of decompression. Other C libraries have no such setting.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _KEPT)
+        mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT)
 
 
 def _read_chunk(files: Sequence[str]) -> tuple[pa.Table, Coverage]:
-    return _read_table(files, *_worker)
+    return _read_table(files, _sift)
 
 
-def _read_table(files: Sequence[str], sift: Sift, columns: Sequence[str]) -> tuple[pa.Table, Coverage]:
+def _read_table(files: Sequence[str], sift: Sift) -> tuple[pa.Table, Coverage]:
     coverage = Coverage()
-    objects: dict[tuple[str, ...], list[str]] = {}
-    for name in columns:
-        *path, key = name.split(".")
-        objects.setdefault(tuple(path), []).append(key)
-    rows = [_row(record, objects) for file in files for record in read_records(file, sift, coverage)]
-    names = [".".join((*path, key)) for path, keys in objects.items() for key in keys]
-    arrays = [pa.array(column, pa.string()) for column in (zip(*rows, strict=True) if rows else [()] * len(names))]
-    return pa.table(arrays, names=names).select(list(columns)), coverage
-
-
-def _row(record: dict[str, Any], objects: dict[tuple[str, ...], list[str]]) -> list[str | None]:
-    """Return fields as text, an object's after the other's: JSON's where a field holds no text."""
-    row: list[Any] = []
-    for path, keys in objects.items():
-        inside: Any = record
-        for key in path:
-            inside = inside.get(key) if isinstance(inside, dict) else None
-        row += map(inside.get, keys) if isinstance(inside, dict) else [None] * len(keys)
-    return [value if value is None or isinstance(value, str) else orjson.dumps(value).decode() for value in row]
+    rows = [row for file in files for row in read_rows(file, sift, coverage)]
+    columns = zip(*rows, strict=True) if rows else [()] * len(sift.columns.names)
+    return pa.table([pa.array(column, pa.string()) for column in columns], names=sift.columns.names), coverage
 
 
 def _listed(path: str) -> list[str] | None:
@@ -259,23 +268,17 @@ def _content(file: str) -> bytes | BinaryIO:
         system, inside = _s3(file)
         with system.open_input_stream(inside, compression=None) as stream:
             return _decompressed(stream.read())
-    if Path(file).stat().st_size < _LARGE:
-        return _decompressed(Path(file).read_bytes())
-    with Path(file).open("rb") as plain:
-        zipped = plain.read(2) == _GZIP
-    return cast(BinaryIO, igzip.open(file) if zipped else Path(file).open("rb"))
+    stream = open(file, "rb")  # noqa: PTH123, SIM115  # Path takes a while for a million files
+    if os.fstat(stream.fileno()).st_size < _LARGE:
+        with stream:
+            return _decompressed(stream.read())
+    zipped = stream.read(2) == _GZIP
+    stream.seek(0)
+    return cast(BinaryIO, igzip.open(stream)) if zipped else stream
 
 
 def _decompressed(content: bytes) -> bytes:
-    """Decompress what is compressed: in one step, three times as fast, where the size at the end is the whole size."""
-    if not content.startswith(_GZIP):
-        return content
-    size = int.from_bytes(content[-4:], "little")
-    if sz.count(content, _MEMBER) == 1 and size < 1100 * len(content):  # deflate can't make more of it
-        data: bytes = isal_zlib.decompress(content, isal_zlib.MAX_WBITS + 16, bufsize=size + 1)
-        if len(data) == size:
-            return data
-    return bytes(igzip.decompress(content))
+    return igzip.decompress(content) if content.startswith(_GZIP) else content
 
 
 def _s3(uri: str) -> tuple[FileSystem, str]:
@@ -302,9 +305,9 @@ def _documents(content: bytes | BinaryIO, file: str, coverage: Coverage) -> Iter
     if not content.strip():
         return
     try:
-        yield None, orjson.loads(content)
+        yield None, msgspec.json.decode(content)
         return
-    except orjson.JSONDecodeError as error:
+    except _NO_JSON as error:
         whole = error
     lines = content.splitlines()
     if len(lines) == 1 or not lines[0].rstrip().endswith((b"}", b"]")):
@@ -315,8 +318,8 @@ def _documents(content: bytes | BinaryIO, file: str, coverage: Coverage) -> Iter
 
 def _parses(line: bytes) -> bool:
     try:
-        orjson.loads(line)
-    except orjson.JSONDecodeError:
+        msgspec.json.decode(line)
+    except _NO_JSON:
         return False
     return True
 
@@ -325,8 +328,8 @@ def _lines(lines: Iterable[bytes], file: str, coverage: Coverage) -> Iterator[tu
     for number, line in enumerate(lines, 1):
         try:
             if line.strip():
-                yield number, orjson.loads(line)
-        except orjson.JSONDecodeError as error:
+                yield number, msgspec.json.decode(line)
+        except _NO_JSON as error:
             coverage.problems.append(UserError(f"not JSON: {error}", Path(file), number))
 
 

@@ -1,53 +1,56 @@
 r"""Pass over the records that no rule can match, before anything parses them.
 
-Each condition that a rule can't do without gives a set of clues, of which one must stand in the bytes of every record
-that the rule matches. Whole files are searched for the words of the most selective set of each rule; records in which
-one was found are parsed, and kept if they have a clue of every set. So that nothing is lost:
+Each condition that a rule can't do without gives a set of clues, of which one must hold for every record that the rule
+matches. Whole files are searched for the words of the most selective set of each rule; records in which one was found
+are decoded, and kept if they have a clue of every set. So that nothing is lost:
 
 - JSON can spell a character in several ways. Words hold only characters that have one spelling besides `\u….`, and a
-  record with `\u` in it is kept.
+  record with `\u` in it is decoded.
 - Sigma compares without regard to case. Bytes are compared in lower case, ASCII's; the letters `K` (Kelvin) and `İ`
-  are k and i then, and a record with one of them is kept.
-- A file whose records can't be told apart by their beginning, `{"eventVersion"`, is parsed whole: where one stands
-  elsewhere than at the front and between records, or where what lies between two is not JSON. Inside a text these bytes
-  can't stand, because a quote is escaped there.
-- A rule that gives no clue, such as one with a regular expression, turns the sift off.
+  are k and i then, and a record with one of them is decoded.
+- Records are cut out where one ends and the next begins, `},{"eventVersion"`. Inside a text these bytes can't stand: a
+  quote is escaped there. In a list inside a record they can; what is cut there is no JSON by itself, or no record. So
+  all that is cut out is decoded before anything is dropped, and a file in which that fails is parsed whole, as is one
+  that does not begin and end as CloudTrail's do.
+- A rule that gives no clue, such as one with a regular expression, turns the search off.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from functools import cached_property
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache, partial
+from typing import NamedTuple
 
-import orjson
 import stringzilla as sz
 from sigma.backends.keywatch._sliding import Rule
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionOR
 from sigma.rule import SigmaRule
 from sigma.types import SigmaString
 
-_RECORD = b'{"eventVersion"'
-_BEGINNING = b'{"Records":[' + _RECORD
+from keywatch.columns import Columns, Row
+
+_OPENING = b'{"Records":['
+_BETWEEN = b'},{"eventVersion"'
+_BEGINNING = _OPENING + _BETWEEN.removeprefix(b"},")
 _END = b"]}"
-_BETWEEN = b"}," + _RECORD
 _ESCAPE = b"\\u"
 #: Letters that are one of ASCII in lower case; they are looked for in what is not all ASCII.
 _FOLDED = ("\u212a".encode(), "\u0130".encode())
 _LOWER = bytes(range(256)).lower()
-#: Characters with one spelling in JSON, besides \u….
-_UNCLEAR = re.compile(r"[^ !#-.0-\[\]-~]")
-#: What stands between a key and what its value begins with.
-_GAP = re.compile(rb'\s*:\s*"?')
+#: Characters that JSON has for itself, or that have another spelling in it besides \u….
+_UNCLEAR = re.compile(r"[^!#-+\-.0-9;-Z^-z|~]")
 _SHORTEST, _RARE = 3, 10
+#: Texts of a column whose clues are remembered: the same few come again and again.
+_REMEMBERED = 10_000
 
 
 class Clue(NamedTuple):
-    """What stands in every record that has a value, in lower case: a word; a key before it, if the value begins so."""
+    """What every record with a value has: a word in the text of a field, in lower case, or as what it begins with."""
 
-    word: bytes
-    key: bytes = b""
+    field: str
+    word: str
+    begins: bool
 
 
 #: What a rule can't do without: a clue of each set.
@@ -57,132 +60,116 @@ Needs = tuple[frozenset[Clue], ...]
 class Sift:
     """Finds the records in a file's bytes that some rule may match."""
 
-    def __init__(self, rules: frozenset[Needs] | None) -> None:
-        """Take what each rule needs; None keeps every record."""
-        self.rules = rules
-        self._room = bytearray()
+    def __init__(self, rules: Sequence[Needs] | None, columns: Columns) -> None:
+        """Take what each rule needs; None keeps every record.
 
-    def survivors(self, data: bytes) -> tuple[list[Any], int] | None:
-        """Return the records that some rule may match, parsed, and how many the file has.
+        :param columns: the fields of the rules, and eventName.
+        """
+        self.columns = columns
+        self._name = columns.names.index("eventName")
+        self._words = _words(rules or ())
+        needs = list(dict.fromkeys(need for needs in rules or () for need in needs))
+        #: A bit for each set of clues; what each rule needs of them, and those that a column can have.
+        self._rules = (
+            None if rules is None else [sum(1 << needs.index(need) for need in rule) for rule in map(set, rules)]
+        )
+        self._suffices = lru_cache(_REMEMBERED)(partial(_holds_all, self._rules))
+        self._bits = [
+            (column, lru_cache(_REMEMBERED)(partial(_bits, [_of(need, field) for need in needs])))
+            for column, field in enumerate(columns.names)
+            if any(clue.field == field for need in needs for clue in need)
+        ]
+
+    def survivors(self, data: bytes) -> tuple[list[Row], int] | None:
+        """Return the records that some rule may match, and how many the file has.
 
         :return: None if the file must be parsed whole.
         """
         end = len(data.rstrip()) - len(_END)
-        if self.rules is None or not data.startswith(_BEGINNING) or not data.startswith(_END, end):
+        if not data.startswith(_BEGINNING) or not data.startswith(_END, end):
             return None
-        total = sz.count(data, _RECORD)
-        if sz.count(data, _BETWEEN) + 1 != total:
-            return None
-        lower = self._lower(data)
-        unclear = sorted(_places(data, [_ESCAPE] if data.isascii() else [_ESCAPE, *_FOLDED]))
-        spans = list(_records(data, end, sorted([*unclear, *_places(lower, self._words)])))
         try:
-            records = orjson.loads(b"[" + b",".join(data[start:stop] for start, stop in spans) + b"]")
-        except orjson.JSONDecodeError:
-            return None
-        if len(records) != len(spans):
-            return None
-        certain = set(_records(data, end, unclear))
-        kept = [
-            record
-            for record, span in zip(records, spans, strict=True)
-            if span in certain or self._may_match(bytes(lower[slice(*span)]))
-        ]
-        return kept, total
-
-    def _lower(self, data: bytes) -> memoryview:
-        """Return bytes in lower case, until the next call: room for them is made once, which takes longer than they."""
-        if len(self._room) < len(data):
-            self._room = bytearray(2 * len(data))
-        lower = memoryview(self._room)[: len(data)]
-        sz.translate(data, _LOWER, out=lower)
-        return lower
-
-    def _may_match(self, record: bytes) -> bool:
-        """Tell whether a record, in lower case, has a clue of each set that some rule needs."""
-        found: dict[int, bool] = {}
-        for needs in self._rules:
-            for number in needs:
-                if number not in found:
-                    found[number] = any(_stands(key, words, record) for key, words in self._sets[number])
-                if not found[number]:
-                    break
+            if self._rules is None:
+                records = self.columns.decode(data[len(_OPENING) - 1 : end + 1])
+                total = len(records)
             else:
-                return True
-        return False
+                found = self._cut(data, end)
+                records = self.columns.decode(b"[" + b",".join(found) + b"]")
+                total = sz.count(data, _BETWEEN) + 1
+                if len(records) != len(found):
+                    return None
+        except (ValueError, RecursionError):
+            return None
+        rows = []
+        for record in records:
+            row = self.columns.row(record)
+            if row[self._name] is None:
+                return None
+            if self.may_match(row):
+                rows.append(row)
+        return rows, total
 
-    @cached_property
-    def _sets(self) -> list[list[tuple[bytes, tuple[bytes, ...]]]]:
-        """All sets of clues, each as keys with the words that may follow."""
-        return [
-            [(key, tuple(clue.word for clue in need if clue.key == key)) for key in sorted({clue.key for clue in need})]
-            for need in self._distinct
-        ]
+    def may_match(self, row: Row) -> bool:
+        """Tell whether a record has a clue of each set that some rule needs."""
+        held = 0
+        for column, bits in self._bits:
+            held |= bits(row[column])
+        return self._suffices(held)
 
-    @cached_property
-    def _distinct(self) -> list[frozenset[Clue]]:
-        return sorted({need for needs in self.rules or () for need in needs}, key=sorted)
-
-    @cached_property
-    def _rules(self) -> list[list[int]]:
-        """What each rule needs, as numbers of sets."""
-        return [[self._distinct.index(need) for need in needs] for needs in self.rules or ()]
-
-    @cached_property
-    def _words(self) -> list[bytes]:
-        """The words to look for in a file; one that holds another of them is found with it."""
-        words = {clue.word for needs in self.rules or () for clue in max(needs, key=_selectivity)}
-        return [word for word in sorted(words) if not any(other in word for other in words - {word})]
-
-
-def _stands(key: bytes, words: tuple[bytes, ...], record: bytes) -> bool:
-    """Tell whether one of the words stands in a record, behind the key if there is one."""
-    if not key:
-        return any(sz.contains(record, word) for word in words)
-    place = sz.find(record, key)
-    while place >= 0:
-        gap = _GAP.match(record, place + len(key))
-        if gap and record.startswith(words, gap.end()):
-            return True
-        place = sz.find(record, key, place + 1)
-    return False
+    def _cut(self, data: bytes, end: int) -> list[bytes]:
+        """Return the records in which a word stands, or what may be spelt otherwise."""
+        unclear = [_ESCAPE] if data.isascii() else [_ESCAPE, *_FOLDED]
+        places = sorted([*_places(data, unclear), *_places(sz.translate(data, _LOWER), self._words)])
+        found, stop = [], 0
+        for place in places:
+            if place >= stop:
+                before, after = data.rfind(_BETWEEN, 0, place), data.find(_BETWEEN, place)
+                start = before + len(b"},") if before >= 0 else len(_OPENING)
+                stop = after + len(b"}") if after >= 0 else end
+                found.append(data[start:stop])
+        return found
 
 
-def _places(data: bytes | memoryview, words: Iterable[bytes]) -> Iterator[int]:
-    for word in words:
-        place = sz.find(data, word)
-        while place >= 0:
-            yield place
-            place = sz.find(data, word, place + 1)
+def _of(clues: frozenset[Clue], field: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return those of a set of clues that are a field's: with what its text begins, what it holds."""
+    mine = sorted(clue for clue in clues if clue.field == field)
+    return tuple(clue.word for clue in mine if clue.begins), tuple(clue.word for clue in mine if not clue.begins)
 
 
-def _records(data: bytes, end: int, places: list[int]) -> Iterator[tuple[int, int]]:
-    """Yield where each record begins and ends that holds one of the places, which are in order."""
-    stop = -1
-    for place in places:
-        if place > stop:
-            start = data.rfind(_RECORD, 0, place + 1)
-            after = data.find(_BETWEEN, place)
-            stop = after + 1 if after >= 0 else end
-            yield start, stop
+def _holds_all(rules: list[int] | None, held: int) -> bool:
+    """Tell whether a record with these sets of clues has all that some rule needs."""
+    return rules is None or any(held & rule == rule for rule in rules)
 
 
-def needs_of(rules: Iterable[Rule]) -> frozenset[Needs] | None:
+def _bits(needs: list[tuple[tuple[str, ...], tuple[str, ...]]], text: str | None) -> int:
+    """Return which sets of clues have one in a field's text. Where letters may fold in other ways, all do."""
+    if text is None:
+        return 0
+    lower = text.lower()
+    return sum(
+        1 << number
+        for number, (beginnings, words) in enumerate(needs)
+        if (beginnings or words)
+        and (lower.startswith(beginnings) or any(word in lower for word in words) or not text.isascii())
+    )
+
+
+def needs_of(rules: Iterable[Rule]) -> list[Needs] | None:
     """Return what each of the rules of single events needs; None if one of them gives no clue."""
-    found: set[Needs] = set()
+    found: dict[Needs, None] = {}
     for rule in rules:
         if isinstance(rule, SigmaRule):
             for condition in rule.detection.parsed_condition:
                 needs = _needs(condition.parsed)
                 if not needs:
                     return None
-                found.add(needs)
+                found[needs] = None
         else:
             referenced = needs_of(reference.rule for reference in rule.referenced_rules)
             if referenced is None:
                 return None
-            found |= referenced
-    return frozenset(found)
+            found |= dict.fromkeys(referenced)
+    return list(found)
 
 
 def _needs(condition: object) -> Needs:
@@ -211,5 +198,19 @@ def _clue(field: str, value: SigmaString) -> Clue | None:
         (piece for part in value.s if isinstance(part, str) for piece in _UNCLEAR.split(part)), key=len, default=""
     )
     if len(beginning) >= max(_SHORTEST, len(longest) - 1):
-        return Clue(beginning.lower().encode(), f'"{field.rpartition(".")[2].lower()}"'.encode())
-    return Clue(longest.lower().encode()) if len(longest) >= _SHORTEST else None
+        return Clue(field, beginning.lower(), begins=True)
+    return Clue(field, longest.lower(), begins=False) if len(longest) >= _SHORTEST else None
+
+
+def _words(rules: Iterable[Needs]) -> list[bytes]:
+    """Return the words to look for in a file; one that holds another of them is found with it."""
+    words = {clue.word.encode() for needs in rules for clue in max(needs, key=_selectivity)}
+    return [word for word in sorted(words) if not any(other in word for other in words - {word})]
+
+
+def _places(data: bytes, words: Iterable[bytes]) -> Iterator[int]:
+    for word in words:
+        place = sz.find(data, word)
+        while place >= 0:
+            yield place
+            place = sz.find(data, word, place + 1)

@@ -10,7 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import orjson
+import msgspec
 from isal import igzip
 
 from keywatch.pack import read_yaml
@@ -77,7 +77,7 @@ def _write(folder: Path, region: str, start: datetime, records: list[dict[str, A
     day.mkdir(parents=True, exist_ok=True)
     identifier = mark or records[0]["eventID"][-12:]
     path = day / f"{_ACCOUNT}_CloudTrail_{region}_{start.strftime('%Y%m%dT%H%MZ')}_{identifier}.json.gz"
-    path.write_bytes(igzip.compress(orjson.dumps({"Records": records}), 1, mtime=0))
+    path.write_bytes(igzip.compress(msgspec.json.encode({"Records": records}), 1, mtime=0))
     return path
 
 

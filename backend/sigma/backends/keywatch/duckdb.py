@@ -1,8 +1,9 @@
 """DuckDB SQL over the table `cloudtrail` that `keywatch hunt` builds (pipeline cloudtrail_raw).
 
-A correlation is a list of named stages: `matched` are the events, `counted` adds to each the number of distinct values
-in the window that ends with it, `crossed` are the windows over the threshold, `alerts` joins those that overlap, and
-the last SELECT gathers what lies in them.
+A correlation is a list of named stages: `matched` are the events, `possible` the groups that have enough values at all,
+`counted` adds to each of their events the number of distinct values in the window that ends with it, `crossed` are the
+windows over the threshold, `alerts` joins those that overlap, and the last SELECT gathers what lies in them, with
+list_distinct: DuckDB 2 plans each aggregate with DISTINCT as a query of its own, which takes longer than to run it.
 """
 
 from __future__ import annotations
@@ -97,20 +98,25 @@ class KeywatchDuckDBBackend(ArtefactBackend, SlidingWindowBackend):
     correlation_search_multi_rule_query_expression = "({query})"
     correlation_search_multi_rule_query_expression_joiner = "\n       OR "
     correlation_fields_field_expression: ClassVar = {
-        "sliding": ",\n    list_sort(list(DISTINCT {field}) FILTER ({field} <> '')) AS {field}"
+        "sliding": ",\n    list_sort(list_distinct(list({field}) FILTER ({field} <> ''))) AS {field}"
     }
     correlation_fields_field_expression_joiner: ClassVar = {"sliding": ""}
 
     value_count_aggregation_expression: ClassVar = {
-        "sliding": """counted AS MATERIALIZED (
+        "sliding": """possible AS (
+    SELECT {groupby} FROM matched GROUP BY {groupby} HAVING count(DISTINCT {field}) >= {least}
+),
+counted AS MATERIALIZED (
     SELECT *, count(DISTINCT {field}) OVER (
         PARTITION BY {groupby} ORDER BY "eventTime"
         RANGE BETWEEN INTERVAL {window} SECONDS PRECEDING AND CURRENT ROW
     ) AS value_count
-    FROM matched
+    FROM matched JOIN possible USING ({groupby})
     WHERE {present}
 )"""
     }
+    #: How many values a group needs in all for an alert.
+    least: ClassVar[str] = "{count}"
     value_count_condition_expression: ClassVar = {
         "sliding": "crossed AS (\n    SELECT * FROM counted WHERE value_count {op} {count}\n)"
     }
@@ -124,7 +130,7 @@ class KeywatchDuckDBBackend(ArtefactBackend, SlidingWindowBackend):
     FROM numbered GROUP BY {groupby}, alert_number
 )
 SELECT {groupby}, most_values AS value_count,
-    list_sort(list(DISTINCT {field})) AS {field},
+    list_sort(list_distinct(list({field}))) AS {field},
     min("eventTime") AS first_seen, max("eventTime") AS last_seen, count(*) AS event_count{fields}
 FROM alerts JOIN counted USING ({groupby})
 WHERE "eventTime" BETWEEN window_start AND window_end
@@ -133,10 +139,11 @@ ORDER BY first_seen, {groupby}"""
     )
 
     def sliding_variables(self, rule: SigmaCorrelationRule) -> dict[str, str]:
-        """Add `present`: the condition that the group's fields and the counted field have a value."""
+        """Add `least`, and `present`: the condition that the group's fields and the counted field have a value."""
         variables = super().sliding_variables(rule)
         names = [*(self.escape_and_quote_field(name) for name in rule.group_by or ()), variables["field"]]
-        return variables | {"present": " AND ".join(f"{name} <> ''" for name in names)}
+        present = " AND ".join(f"{name} <> ''" for name in names)
+        return variables | {"present": present, "least": self.least.format(**variables)}
 
     def convert_correlation_rule_from_template(
         self, rule: SigmaCorrelationRule, correlation_type: SigmaCorrelationTypeLiteral, method: str
@@ -184,6 +191,7 @@ class KeywatchGridBackend(KeywatchDuckDBBackend):
     """SQL that tells when a correlation would have alerted at each threshold of the table `thresholds`."""
 
     identifier: ClassVar[str] = "keywatch_grid"
+    least: ClassVar[str] = "(SELECT min(threshold) FROM thresholds)"
     value_count_condition_expression: ClassVar = {
         "sliding": "crossed AS (\n    SELECT * FROM counted JOIN thresholds ON value_count >= threshold\n)"
     }

@@ -2,12 +2,15 @@ WITH matched AS (
     SELECT * FROM cloudtrail
     WHERE lower("eventSource") = 'bedrock.amazonaws.com' AND (lower("eventName") IN ('converse', 'conversestream', 'invokemodel', 'invokemodelwithresponsestream')) AND "userIdentity.accessKeyId" ILIKE 'ASIA%' ESCAPE '\'
 ),
+possible AS (
+    SELECT "userIdentity.arn" FROM matched GROUP BY "userIdentity.arn" HAVING count(DISTINCT "awsRegion") >= 4
+),
 counted AS MATERIALIZED (
     SELECT *, count(DISTINCT "awsRegion") OVER (
         PARTITION BY "userIdentity.arn" ORDER BY "eventTime"
         RANGE BETWEEN INTERVAL 1800 SECONDS PRECEDING AND CURRENT ROW
     ) AS value_count
-    FROM matched
+    FROM matched JOIN possible USING ("userIdentity.arn")
     WHERE "userIdentity.arn" <> '' AND "awsRegion" <> ''
 ),
 crossed AS (
@@ -30,17 +33,17 @@ opened AS (
     FROM numbered GROUP BY "userIdentity.arn", alert_number
 )
 SELECT "userIdentity.arn", most_values AS value_count,
-    list_sort(list(DISTINCT "awsRegion")) AS "awsRegion",
+    list_sort(list_distinct(list("awsRegion"))) AS "awsRegion",
     min("eventTime") AS first_seen, max("eventTime") AS last_seen, count(*) AS event_count,
-    list_sort(list(DISTINCT "userIdentity.type") FILTER ("userIdentity.type" <> '')) AS "userIdentity.type",
-    list_sort(list(DISTINCT "userIdentity.userName") FILTER ("userIdentity.userName" <> '')) AS "userIdentity.userName",
-    list_sort(list(DISTINCT "userIdentity.accessKeyId") FILTER ("userIdentity.accessKeyId" <> '')) AS "userIdentity.accessKeyId",
-    list_sort(list(DISTINCT "sourceIPAddress") FILTER ("sourceIPAddress" <> '')) AS "sourceIPAddress",
-    list_sort(list(DISTINCT "userAgent") FILTER ("userAgent" <> '')) AS "userAgent",
-    list_sort(list(DISTINCT "eventName") FILTER ("eventName" <> '')) AS "eventName",
-    list_sort(list(DISTINCT "errorCode") FILTER ("errorCode" <> '')) AS "errorCode",
-    list_sort(list(DISTINCT "recipientAccountId") FILTER ("recipientAccountId" <> '')) AS "recipientAccountId",
-    list_sort(list(DISTINCT "requestParameters.modelId") FILTER ("requestParameters.modelId" <> '')) AS "requestParameters.modelId"
+    list_sort(list_distinct(list("userIdentity.type") FILTER ("userIdentity.type" <> ''))) AS "userIdentity.type",
+    list_sort(list_distinct(list("userIdentity.userName") FILTER ("userIdentity.userName" <> ''))) AS "userIdentity.userName",
+    list_sort(list_distinct(list("userIdentity.accessKeyId") FILTER ("userIdentity.accessKeyId" <> ''))) AS "userIdentity.accessKeyId",
+    list_sort(list_distinct(list("sourceIPAddress") FILTER ("sourceIPAddress" <> ''))) AS "sourceIPAddress",
+    list_sort(list_distinct(list("userAgent") FILTER ("userAgent" <> ''))) AS "userAgent",
+    list_sort(list_distinct(list("eventName") FILTER ("eventName" <> ''))) AS "eventName",
+    list_sort(list_distinct(list("errorCode") FILTER ("errorCode" <> ''))) AS "errorCode",
+    list_sort(list_distinct(list("recipientAccountId") FILTER ("recipientAccountId" <> ''))) AS "recipientAccountId",
+    list_sort(list_distinct(list("requestParameters.modelId") FILTER ("requestParameters.modelId" <> ''))) AS "requestParameters.modelId"
 FROM alerts JOIN counted USING ("userIdentity.arn")
 WHERE "eventTime" BETWEEN window_start AND window_end
 GROUP BY "userIdentity.arn", most_values, window_start
