@@ -33,7 +33,7 @@ def sift_of(*paths: Path) -> Sift:
     assert not pack.problems
     rules = pack.in_order()
     columns = dict.fromkeys(["eventName", "eventTime", "awsRegion", *fields_used(rules)])
-    return Sift(needs_of(rules), Columns(list(columns)))
+    return Sift(needs_of(rules), Columns(columns))
 
 
 SIFT = sift_of()

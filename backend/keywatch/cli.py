@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -37,7 +38,10 @@ def _load(
     from keywatch.settings import load_settings
 
     settings = load_settings(settings_path)
-    return load_pack(list(rules), list(filters), settings, settings_path), settings
+    pack = load_pack(list(rules), list(filters), settings, settings_path)
+    # What is loaded by now stays until the end: without this, ending takes a third as long as starting.
+    gc.freeze()
+    return pack, settings
 
 
 def _tell(problems: Iterable[UserError]) -> int:

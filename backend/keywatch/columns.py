@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -17,31 +17,40 @@ _NO_OBJECT = list[Any] | str | int | float | bool | None
 class Columns:
     """Fields by their dotted names, such as userIdentity.arn."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        """Take two names or more."""
-        self.names = tuple(names)
-        self._paths = [name.split(".") for name in names]
-        self._fields = attrgetter(*(".".join(map(_attribute, path)) for path in self._paths))
-        self._decoder: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[_object(self._paths)])  # type: ignore[misc]
+    def __init__(self, names: Iterable[str]) -> None:
+        """Take names. They stand in another order in `names` and in a row: an object's are together."""
+        objects: dict[str, list[list[str]]] = {}
+        for name in names:
+            objects.setdefault(name.rpartition(".")[0], []).append(name.split("."))
+        self.names = tuple(".".join(path) for paths in objects.values() for path in paths)
+        self._objects = [(_getter(paths), paths) for paths in objects.values()]
+        kind: Any = list[_object([path for paths in objects.values() for path in paths])]  # type: ignore[misc]
+        self._decoder = msgspec.json.Decoder(kind)
 
     def decode(self, data: bytes) -> list[Any]:
         """Decode an array of records, as something that `row` takes. Other fields are skimmed only.
 
         :raises ValueError: for what is no JSON, or no array of objects; RecursionError, where it is nested too deep.
         """
-        return self._decoder.decode(data)
+        return self._decoder.decode(data)  # type: ignore[no-any-return]
 
     def row(self, record: Any) -> Row:
         """Return the fields of a record, be it one that was decoded here or a dictionary."""
-        values: Iterable[Any]
-        try:
-            values = self._fields(record)
-        except AttributeError:  # a dictionary, or no object where a field lies in one
-            values = (_value(record, path) for path in self._paths)
+        values: list[Any] = []
+        for fields, paths in self._objects:
+            try:
+                values += fields(record)
+            except AttributeError:  # null or a text where the object should be; or a dictionary
+                values += [_value(record, path) for path in paths]
         return [
             value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
             for value in values
         ]
+
+
+def _getter(paths: Sequence[Sequence[str]]) -> Callable[[Any], tuple[Any, ...]]:
+    get = attrgetter(*(".".join(map(_attribute, path)) for path in paths))
+    return get if len(paths) > 1 else lambda record: (get(record),)
 
 
 def _object(paths: Sequence[Sequence[str]]) -> type[msgspec.Struct]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ import pyarrow as pa
 from sigma.backends.keywatch._sliding import Rule, counted_field
 from sigma.correlations import SigmaCorrelationRule
 
+from keywatch.columns import Columns
 from keywatch.convert import Conversion
 from keywatch.errors import UserError
 from keywatch.records import Coverage, Selection, find_files, reading
@@ -86,7 +87,7 @@ def loaded(
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Read what the rules of a conversion may match into the table `cloudtrail`: a column a field, as text."""
     rules = list(conversion.rules.values())
-    columns = list(dict.fromkeys([*_ALWAYS, *fields_used(rules)]))
+    columns = Columns(dict.fromkeys([*_ALWAYS, *fields_used(rules)])).names
     files = find_files(paths, selection, coverage)
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(prefix="keywatch-"))
@@ -137,7 +138,7 @@ def to_ndjson(alert: Alert) -> str:
 def _load(
     connection: duckdb.DuckDBPyConnection,
     tables: Iterable[tuple[pa.Table, Coverage]],
-    columns: list[str],
+    columns: Sequence[str],
     selection: Selection,
     coverage: Coverage,
     progress: Progress | None,

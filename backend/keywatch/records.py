@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
@@ -34,7 +34,7 @@ STDIN = "-"
 _GZIP = b"\x1f\x8b"
 _SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz")
 #: Where `aws s3 sync` leaves a trail's files, or an Organization's; the date is that of delivery.
-_DELIVERED = re.compile(r"AWSLogs/(?:o-\w+/)?(\d{12})/CloudTrail/([\w-]+)/(\d{4})/(\d\d)/(\d\d)/")
+_DELIVERED = re.compile(r"AWSLogs/(?:o-\w+/)?(\d{12})/CloudTrail/([\w-]+)/(\d{4})/(\d\d)/(\d\d)(?:/|$)")
 _BROKEN: Any = (OSError, EOFError, igzip_lib.IsalError)
 #: What msgspec raises; the last for what is nested deeper than Python goes.
 _NO_JSON = (ValueError, RecursionError)
@@ -81,14 +81,19 @@ class Delivery(NamedTuple):
     @classmethod
     def of(cls, path: str) -> Delivery | None:
         """Return what a file's path tells; None if it tells nothing."""
-        match = _DELIVERED.search(path)
-        if match is None:
-            return None
-        account, region, *day = match.groups()
-        try:
-            return cls(account, region, date(*map(int, day)))
-        except ValueError:
-            return None
+        return _delivery(path.rpartition("/")[0])
+
+
+@lru_cache
+def _delivery(folder: str) -> Delivery | None:
+    match = _DELIVERED.search(folder)
+    if match is None:
+        return None
+    account, region, *day = match.groups()
+    try:
+        return Delivery(account, region, date(*map(int, day)))
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)

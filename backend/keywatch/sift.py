@@ -123,7 +123,7 @@ class Sift:
         found, stop = [], 0
         for place in places:
             if place >= stop:
-                before, after = data.rfind(_BETWEEN, 0, place), data.find(_BETWEEN, place)
+                before, after = sz.rfind(data, _BETWEEN, 0, place), sz.find(data, _BETWEEN, place)
                 start = before + len(b"},") if before >= 0 else len(_OPENING)
                 stop = after + len(b"}") if after >= 0 else end
                 found.append(data[start:stop])
