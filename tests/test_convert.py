@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import textwrap
@@ -19,7 +20,9 @@ BASE = PACK / "rules/cloud/aws/cloudtrail/aws_cloudtrail_denied_enumeration_long
 
 
 def keywatch(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    gc.unfreeze()  # this process goes on
+    return result
 
 
 def rule(tmp_path: Path, detection: str, name: str = "mine.yml", **more: str) -> Path:

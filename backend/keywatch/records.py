@@ -215,16 +215,16 @@ def _begin(needs: Sequence[Needs] | None, names: Sequence[str]) -> None:
     global _sift  # noqa: PLW0603
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # end without a word: this process' parent says what was covered
     gc.disable()  # rows are freed without it, and it would look through them again and again
-    _keep_freed_memory()
+    keep_freed_memory()
     _sift = Sift(needs, Columns(names))
 
 
-def _keep_freed_memory() -> None:
-    """Have glibc keep the memory of one file for the next: a kernel that takes it back clears it page by page again.
+def keep_freed_memory() -> None:
+    """Have glibc keep the memory of one file for the next: what Linux takes back, it clears again page by page.
 
-    That is a third of the time of decompression. Other C libraries have no such setting.
+    That can take as long as to decompress. Other C libraries have no such setting.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _KEPT)
         mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT)

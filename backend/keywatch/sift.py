@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
+from itertools import chain
 from typing import NamedTuple
 
 import stringzilla as sz
@@ -66,18 +67,16 @@ class Sift:
         :param columns: the fields of the rules, and eventName.
         """
         self.columns = columns
+        self._everything = rules is None
         self._name = columns.names.index("eventName")
         self._words = _words(rules or ())
-        needs = list(dict.fromkeys(need for needs in rules or () for need in needs))
-        #: A bit for each set of clues; what each rule needs of them, and those that a column can have.
-        self._rules = (
-            None if rules is None else [sum(1 << needs.index(need) for need in rule) for rule in map(set, rules)]
-        )
-        self._suffices = lru_cache(_REMEMBERED)(partial(_holds_all, self._rules))
-        self._bits = [
-            (column, lru_cache(_REMEMBERED)(partial(_bits, [_of(need, field) for need in needs])))
+        bits = {clues: 1 << number for number, clues in enumerate(dict.fromkeys(chain.from_iterable(rules or ())))}
+        needed = [0] if rules is None else [sum(bits[clues] for clues in set(rule)) for rule in rules]
+        self._suffices = lru_cache(_REMEMBERED)(partial(_suffices, needed))
+        self._held = [
+            (column, lru_cache(_REMEMBERED)(partial(_held, tests)))
             for column, field in enumerate(columns.names)
-            if any(clue.field == field for need in needs for clue in need)
+            if (tests := [(bit, *_of(clues, field)) for clues, bit in bits.items() if any(_of(clues, field))])
         ]
 
     def survivors(self, data: bytes) -> tuple[list[Row], int] | None:
@@ -89,7 +88,7 @@ class Sift:
         if not data.startswith(_BEGINNING) or not data.startswith(_END, end):
             return None
         try:
-            if self._rules is None:
+            if self._everything:
                 records = self.columns.decode(data[len(_OPENING) - 1 : end + 1])
                 total = len(records)
             else:
@@ -111,10 +110,10 @@ class Sift:
 
     def may_match(self, row: Row) -> bool:
         """Tell whether a record has a clue of each set that some rule needs."""
-        held = 0
-        for column, bits in self._bits:
-            held |= bits(row[column])
-        return self._suffices(held)
+        bits = 0
+        for column, held in self._held:
+            bits |= held(row[column])
+        return self._suffices(bits)
 
     def _cut(self, data: bytes, end: int) -> list[bytes]:
         """Return the records in which a word stands, or what may be spelt otherwise."""
@@ -136,22 +135,21 @@ def _of(clues: frozenset[Clue], field: str) -> tuple[tuple[str, ...], tuple[str,
     return tuple(clue.word for clue in mine if clue.begins), tuple(clue.word for clue in mine if not clue.begins)
 
 
-def _holds_all(rules: list[int] | None, held: int) -> bool:
-    """Tell whether a record with these sets of clues has all that some rule needs."""
-    return rules is None or any(held & rule == rule for rule in rules)
-
-
-def _bits(needs: list[tuple[tuple[str, ...], tuple[str, ...]]], text: str | None) -> int:
-    """Return which sets of clues have one in a field's text. Where letters may fold in other ways, all do."""
+def _held(tests: list[tuple[int, tuple[str, ...], tuple[str, ...]]], text: str | None) -> int:
+    """Return the bits of the sets that have a clue in a field's text. If letters may fold in other ways, all do."""
     if text is None:
         return 0
     lower = text.lower()
     return sum(
-        1 << number
-        for number, (beginnings, words) in enumerate(needs)
-        if (beginnings or words)
-        and (lower.startswith(beginnings) or any(word in lower for word in words) or not text.isascii())
+        bit
+        for bit, beginnings, words in tests
+        if lower.startswith(beginnings) or any(word in lower for word in words) or not text.isascii()
     )
+
+
+def _suffices(needed: list[int], bits: int) -> bool:
+    """Tell whether a record that has clues of these sets has what some rule needs."""
+    return any(bits & rule == rule for rule in needed)
 
 
 def needs_of(rules: Iterable[Rule]) -> list[Needs] | None:
