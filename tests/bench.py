@@ -26,6 +26,7 @@ from keywatch.records import keep_freed_memory
 
 FOLDER = Path(__file__).parents[1] / "build" / "bench"
 PROGRAM = [sys.executable, "-m", "keywatch.cli"]
+HUNT = [*PROGRAM, "hunt", "--format", "ndjson"]
 ROUNDS = 5
 
 
@@ -49,7 +50,7 @@ def hunt(folder: Path) -> tuple[float, float]:
     """Return the wall time and the CPU time of the program and its workers."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
-    subprocess.run([*PROGRAM, "hunt", str(folder), "--format", "ndjson"], check=True, capture_output=True)
+    subprocess.run([*HUNT, str(folder)], check=True, capture_output=True)
     wall = time.perf_counter() - began
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -57,7 +58,7 @@ def hunt(folder: Path) -> tuple[float, float]:
 
 def memory(folder: Path) -> int:
     """Return the most bytes that the program and its workers have together, in a run of its own: looking takes time."""
-    process = psutil.Popen([*PROGRAM, "hunt", str(folder), "--format", "ndjson"], stdout=DEVNULL, stderr=DEVNULL)
+    process = psutil.Popen([*HUNT, str(folder)], stdout=DEVNULL, stderr=DEVNULL)
     most = 0
     while process.poll() is None:
         with suppress(psutil.NoSuchProcess):
@@ -73,14 +74,9 @@ def main() -> None:
     for events in map(int, sys.argv[1:]):
         folder = FOLDER / str(events)
         if not folder.exists():
-            command = [
-                str(Path(sys.executable).with_name("keywatch")),
-                "simulate",
-                str(folder),
-                "--events",
-                str(events),
-            ]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            subprocess.run(
+                [*PROGRAM, "simulate", str(folder), "--events", str(events)], check=True, stdout=DEVNULL, stderr=DEVNULL
+            )
         files = sorted(map(str, folder.rglob("*.json.gz")))
         # In turn, because a machine's speed changes.
         rounds = [(floor(files), floor(files, keep_freed_memory), hunt(folder)) for _ in range(ROUNDS)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -10,6 +11,8 @@ import msgspec
 
 #: Texts in the order of the columns: JSON's where a field holds no text, None where it is missing or null.
 Row = list[str | None]
+#: What msgspec raises; the last for what is nested deeper than Python goes.
+NO_JSON = (ValueError, RecursionError)
 #: What may stand where a record has an object with fields.
 _NO_OBJECT = list[Any] | str | int | float | bool | None
 
@@ -22,15 +25,16 @@ class Columns:
         objects: dict[str, list[list[str]]] = {}
         for name in names:
             objects.setdefault(name.rpartition(".")[0], []).append(name.split("."))
-        self.names = tuple(".".join(path) for paths in objects.values() for path in paths)
-        self._objects = [(_getter(paths), paths) for paths in objects.values()]
-        kind: Any = list[_object([path for paths in objects.values() for path in paths])]  # type: ignore[misc]
+        paths = list(chain.from_iterable(objects.values()))
+        self.names = tuple(map(".".join, paths))
+        self._objects = [(_getter(inside), inside) for inside in objects.values()]
+        kind: Any = list[_object(paths)]  # type: ignore[misc]
         self._decoder = msgspec.json.Decoder(kind)
 
     def decode(self, data: bytes) -> list[Any]:
         """Decode an array of records, as something that `row` takes. Other fields are skimmed only.
 
-        :raises ValueError: for what is no JSON, or no array of objects; RecursionError, where it is nested too deep.
+        :raises: one of NO_JSON, also for what is no array of objects.
         """
         return self._decoder.decode(data)  # type: ignore[no-any-return]
 

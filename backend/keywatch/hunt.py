@@ -87,13 +87,13 @@ def loaded(
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Read what the rules of a conversion may match into the table `cloudtrail`: a column a field, as text."""
     rules = list(conversion.rules.values())
-    columns = Columns(dict.fromkeys([*_ALWAYS, *fields_used(rules)])).names
+    columns = Columns(dict.fromkeys([*_ALWAYS, *fields_used(rules)]))
     files = find_files(paths, selection, coverage)
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(prefix="keywatch-"))
         with reading(files, needs_of(rules), columns) as tables:
             connection = stack.enter_context(_connected(folder))  # while the first files are read
-            _load(connection, tables, columns, selection, coverage, progress, len(files))
+            _load(connection, tables, columns.names, selection, coverage, progress, len(files))
         _deduplicate(connection, coverage)
         yield connection
 

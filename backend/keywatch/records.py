@@ -23,7 +23,7 @@ import msgspec
 import pyarrow as pa
 from isal import igzip, igzip_lib
 
-from keywatch.columns import Columns, Row
+from keywatch.columns import NO_JSON, Columns, Row
 from keywatch.errors import UserError
 from keywatch.sift import Needs, Sift
 
@@ -36,8 +36,6 @@ _SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz"
 #: Where `aws s3 sync` leaves a trail's files, or an Organization's; the date is that of delivery.
 _DELIVERED = re.compile(r"AWSLogs/(?:o-\w+/)?(\d{12})/CloudTrail/([\w-]+)/(\d{4})/(\d\d)/(\d\d)(?:/|$)")
 _BROKEN: Any = (OSError, EOFError, igzip_lib.IsalError)
-#: What msgspec raises; the last for what is nested deeper than Python goes.
-_NO_JSON = (ValueError, RecursionError)
 #: Files that one worker reads at a time.
 _CHUNK = 64
 #: Bytes from which a file of lines is read line by line. CloudTrail's own files are far smaller.
@@ -152,21 +150,21 @@ def find_files(paths: Iterable[str], selection: Selection, coverage: Coverage) -
 
 @contextmanager
 def reading(
-    files: Sequence[str], needs: Sequence[Needs] | None, names: Sequence[str]
+    files: Sequence[str], needs: Sequence[Needs] | None, columns: Columns
 ) -> Iterator[Iterator[tuple[pa.Table, Coverage]]]:
     """Read files, in several processes where there are many; give a table and what it covers for each few of them.
 
     :param needs: what each rule needs; None if all records are wanted.
-    :param names: dotted names of the fields that the table has, as text; one is eventName.
+    :param columns: the fields that the table has, as text; one is eventName.
     :raises UserError: if a process was killed.
     """
     chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
     workers = min(len(chunks), os.cpu_count() or 1)
     if workers < 2:  # noqa: PLR2004
-        sift = Sift(needs, Columns(names))
+        sift = Sift(needs, columns)
         yield (_read_table(chunk, sift) for chunk in chunks)
         return
-    with ProcessPoolExecutor(workers, initializer=_begin, initargs=(needs, names)) as pool:
+    with ProcessPoolExecutor(workers, initializer=_begin, initargs=(needs, columns.names)) as pool:
         try:
             yield pool.map(_read_chunk, chunks)
         except BrokenProcessPool as error:
@@ -273,13 +271,11 @@ def _content(file: str) -> bytes | BinaryIO:
         system, inside = _s3(file)
         with system.open_input_stream(inside, compression=None) as stream:
             return _decompressed(stream.read())
-    stream = open(file, "rb")  # noqa: PTH123, SIM115  # Path takes a while for a million files
-    if os.fstat(stream.fileno()).st_size < _LARGE:
-        with stream:
+    with open(file, "rb") as stream:  # noqa: PTH123  # Path takes a while for a million files
+        if os.fstat(stream.fileno()).st_size < _LARGE:
             return _decompressed(stream.read())
-    zipped = stream.read(2) == _GZIP
-    stream.seek(0)
-    return cast(BinaryIO, igzip.open(stream)) if zipped else stream
+        zipped = stream.read(2) == _GZIP
+    return cast(BinaryIO, igzip.open(file) if zipped else Path(file).open("rb"))
 
 
 def _decompressed(content: bytes) -> bytes:
@@ -312,7 +308,7 @@ def _documents(content: bytes | BinaryIO, file: str, coverage: Coverage) -> Iter
     try:
         yield None, msgspec.json.decode(content)
         return
-    except _NO_JSON as error:
+    except NO_JSON as error:
         whole = error
     lines = content.splitlines()
     if len(lines) == 1 or not lines[0].rstrip().endswith((b"}", b"]")):
@@ -324,7 +320,7 @@ def _documents(content: bytes | BinaryIO, file: str, coverage: Coverage) -> Iter
 def _parses(line: bytes) -> bool:
     try:
         msgspec.json.decode(line)
-    except _NO_JSON:
+    except NO_JSON:
         return False
     return True
 
@@ -334,7 +330,7 @@ def _lines(lines: Iterable[bytes], file: str, coverage: Coverage) -> Iterator[tu
         try:
             if line.strip():
                 yield number, msgspec.json.decode(line)
-        except _NO_JSON as error:
+        except NO_JSON as error:
             coverage.problems.append(UserError(f"not JSON: {error}", Path(file), number))
 
 

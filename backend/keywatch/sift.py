@@ -29,7 +29,7 @@ from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, 
 from sigma.rule import SigmaRule
 from sigma.types import SigmaString
 
-from keywatch.columns import Columns, Row
+from keywatch.columns import NO_JSON, Columns, Row
 
 _OPENING = b'{"Records":['
 _BETWEEN = b'},{"eventVersion"'
@@ -76,7 +76,7 @@ class Sift:
         self._held = [
             (column, lru_cache(_REMEMBERED)(partial(_held, tests)))
             for column, field in enumerate(columns.names)
-            if (tests := [(bit, *_of(clues, field)) for clues, bit in bits.items() if any(_of(clues, field))])
+            if (tests := [(bit, *mine) for clues, bit in bits.items() if any(mine := _of(clues, field))])
         ]
 
     def survivors(self, data: bytes) -> tuple[list[Row], int] | None:
@@ -97,7 +97,7 @@ class Sift:
                 total = sz.count(data, _BETWEEN) + 1
                 if len(records) != len(found):
                     return None
-        except (ValueError, RecursionError):
+        except NO_JSON:
             return None
         rows = []
         for record in records:
