@@ -56,6 +56,24 @@ def correlations(draw: st.DrawFn) -> list[dict[str, Any]]:
     return [rule, correlation]
 
 
+def counting_names(group_by: list[str], timespan: str) -> list[dict[str, Any]]:
+    """Return a correlation of another group and count than the pack's, after its rule: List* calls of two names."""
+    rule = {
+        "title": "One",
+        "name": "one",
+        "logsource": {"product": "aws", "service": "cloudtrail"},
+        "detection": {"a": {"eventName|startswith": "List"}, "condition": "a"},
+    }
+    correlation = {
+        "type": "value_count",
+        "rules": ["one"],
+        "group-by": group_by,
+        "timespan": timespan,
+        "condition": {"field": "eventName", "gt": 1},
+    }
+    return [rule, {"title": "Two", "name": "two", "correlation": correlation}]
+
+
 def written(documents: list[dict[str, Any]], folder: Path) -> Path:
     """Write rules to a file."""
     path = folder / "rules.yml"

@@ -233,9 +233,8 @@ def test_values_that_begin_like_an_operator(datadog_search: datadog.Datadog, tmp
     values = ["NOTIFY*", "ORACLE*", "ANDROID*", "aws*"]
     rule = {"title": "One", "logsource": {"product": "aws", "service": "cloudtrail"}}
     detection = {"a": {"userAgent": values}, "condition": "a"}
-    (tmp_path / "one.yml").write_text(json.dumps(rule | {"detection": detection}), encoding="utf-8")
     events = [denied(0, 0, userAgent=text) for text in ("NOTIFY/1", "ORACLE/1", "ANDROID/1", "aws/1", "other")]
-    conversion = converted([tmp_path])
+    conversion = converted([written([rule | {"detection": detection}], tmp_path)])
     [found] = datadog_search.found(conversion, events).values()
     assert found == [event["eventID"] for event in events[:4]]
 

@@ -18,7 +18,7 @@ import oracle
 from conftest import CORRELATING
 from engines import Engine
 from events import DENIED, HOUR, MALLORY, Scenario, denied, histories, scenarios
-from hostile import written
+from hostile import counting_names, written
 from keywatch.convert import Conversion
 from keywatch.pack import PACK
 from keywatch.rules import load_pack
@@ -139,18 +139,7 @@ def test_fifty_thousand_events_of_one_principal(name: str, engines: EngineOf) ->
 
 @pytest.mark.parametrize("name", CORRELATING)
 def test_a_correlation_of_another_group_and_count(name: str, engines: EngineOf, tmp_path: Path) -> None:
-    selection = {"a": {"eventName|startswith": "List"}, "condition": "a"}
-    logsource = {"product": "aws", "service": "cloudtrail"}
-    rule = {"title": "One", "name": "one", "logsource": logsource, "detection": selection}
-    correlation = {
-        "type": "value_count",
-        "rules": ["one"],
-        "group-by": ["userIdentity.arn", "sourceIPAddress"],
-        "timespan": "5m",
-        "condition": {"field": "eventName", "gt": 1},
-    }
-    two = {"title": "Two", "name": "two", "correlation": correlation}
-    path = written([rule, two], tmp_path)
+    path = written(counting_names(["userIdentity.arn", "sourceIPAddress"], "5m"), tmp_path)
     values = load_settings(None)
     conversion = engines(name).converted(load_pack([path], [], values), values)
     one_each = [denied(i, 0, name=f"List{i}", sourceIPAddress=f"198.51.100.{i}") for i in range(3)]

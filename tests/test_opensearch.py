@@ -152,8 +152,7 @@ def test_the_longest_value_that_opensearch_takes(
         "logsource": {"product": "aws", "service": "cloudtrail"},
         "detection": {"a": {f"userAgent{modifier}": value}, "condition": "a"},
     }
-    (tmp_path / "one.yml").write_text(json.dumps(rule), encoding="utf-8")
-    [monitor] = converted(rules=[tmp_path]).values()
+    [monitor] = converted(rules=[written([rule], tmp_path)]).values()
     assert opensearch.OpenSearch(opensearch_node).rows(monitor, [denied(0, 0)]) == []
 
 
@@ -164,10 +163,9 @@ def test_fields_that_are_true_or_false(said: Any, found: list[int], opensearch_n
         "logsource": {"product": "aws", "service": "cloudtrail"},
         "detection": {"a": {"additionalEventData.callWithBearerToken": said}, "condition": "a"},
     }
-    (tmp_path / "one.yml").write_text(json.dumps(rule), encoding="utf-8")
     events = [denied(0, 0, additionalEventData={"callWithBearerToken": value}) for value in (True, False)]
     events.append(denied(0, 0))
-    [monitor] = converted(rules=[tmp_path]).values()
+    [monitor] = converted(rules=[written([rule], tmp_path)]).values()
     rows = opensearch.OpenSearch(opensearch_node).rows(monitor, events)
     assert [row["eventID"] for row in rows] == [events[number]["eventID"] for number in found]
 

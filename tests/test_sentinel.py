@@ -16,7 +16,7 @@ from sigma.backends.keywatch.sentinel import KeywatchSentinelBackend
 
 from engines import sentinel
 from events import ACCESS_LONG, DENIED, MALLORY, MINUTE, REGIONS, denied
-from hostile import correlations, written
+from hostile import correlations, counting_names, written
 from keywatch.convert import convert
 from keywatch.errors import UserError
 from keywatch.pack import guides
@@ -164,8 +164,7 @@ def test_a_rule_that_shows_little_has_its_entities_too(
 ) -> None:
     rule = {"title": "One", "logsource": {"product": "aws", "service": "cloudtrail"}, "fields": fields}
     detection = {"a": {"eventName|startswith": "List"}, "condition": "a"}
-    (tmp_path / "one.yml").write_text(json.dumps(rule | {"detection": detection}), encoding="utf-8")
-    [resource] = resources(rules=[tmp_path]).values()
+    [resource] = resources(rules=[written([rule | {"detection": detection}], tmp_path)]).values()
     query = resource["properties"]["query"]
     answer = kusto.ask(query)
     assert answer["problems"] == []
@@ -175,17 +174,7 @@ def test_a_rule_that_shows_little_has_its_entities_too(
 
 
 def test_a_correlation_of_another_group_and_count(kusto: sentinel.Kusto, tmp_path: Path) -> None:
-    logsource = {"product": "aws", "service": "cloudtrail"}
-    detection = {"a": {"eventName|startswith": "List"}, "condition": "a"}
-    rule = {"title": "One", "name": "one", "logsource": logsource, "detection": detection}
-    correlation = {
-        "type": "value_count",
-        "rules": ["one"],
-        "group-by": ["recipientAccountId", "sourceIPAddress"],
-        "timespan": "90s",
-        "condition": {"field": "eventName", "gt": 1},
-    }
-    documents = [rule, {"title": "Two", "name": "two", "correlation": correlation}]
+    documents = counting_names(["recipientAccountId", "sourceIPAddress"], "90s")
     [resource] = resources(rules=[written(documents, tmp_path)]).values()
     query = resource["properties"]["query"]
     assert problems("arm", resource["properties"], kusto.ask(query)["columns"]) == []

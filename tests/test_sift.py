@@ -9,14 +9,13 @@ from typing import Any
 
 import msgspec
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_values import MODIFIERS, near, rule
 
 import oracle
 from events import ASIA, denied, histories, invoked
-from hostile import TEXTS
+from hostile import TEXTS, written
 from keywatch.columns import Columns, Row
 from keywatch.pack import PACK
 from keywatch.records import Coverage, read_rows
@@ -85,7 +84,7 @@ def rows(sift: Sift, *events: Event) -> list[Row]:
     return [sift.columns.row(event) for event in events]
 
 
-def written(*events: Event) -> list[str]:
+def plain(*events: Event) -> list[str]:
     return [msgspec.json.encode(event).decode() for event in events]
 
 
@@ -104,11 +103,9 @@ def test_every_record_that_a_hostile_value_matches_is_kept(
     value: str, modifier: str, seed: int, tmp_path: Path
 ) -> None:
     document = rule(value, modifier)
-    path = tmp_path / "one.yml"
-    path.write_text(yaml.safe_dump(document), encoding="utf-8")
     source = random.Random(seed)
     events = [denied(0, 0, userAgent=text) for text in near(value)]
-    sift = sift_of(path)
+    sift = sift_of(written([document], tmp_path))
     found = kept(sift, [spelt(event, source, spaces=False) for event in events], tmp_path)
     wanted = [event for event in events if oracle.matches(document, event)]
     assert all(row in found for row in rows(sift, *wanted))
@@ -121,7 +118,7 @@ def test_what_no_rule_can_match_is_passed_over(tmp_path: Path) -> None:
         denied(2, 0, name="DescribeInstances"),
         denied(3, 0),
     ]
-    assert kept(SIFT, written(*events), tmp_path) == rows(SIFT, events[3])
+    assert kept(SIFT, plain(*events), tmp_path) == rows(SIFT, events[3])
 
 
 @pytest.mark.parametrize(
@@ -136,61 +133,51 @@ def test_what_no_rule_can_match_is_passed_over(tmp_path: Path) -> None:
 def test_the_beginning_of_a_record_inside_a_record(parameters: Event, tmp_path: Path) -> None:
     # Something to look for stands on both sides.
     events = [denied(i, 0, userAgent="AccessDenied", requestParameters=parameters) for i in range(3)]
-    assert kept(SIFT, written(*events), tmp_path) == rows(SIFT, *events)
+    assert kept(SIFT, plain(*events), tmp_path) == rows(SIFT, *events)
 
 
 def test_a_beginning_inside_a_record_that_no_rule_can_match_is_not_counted(tmp_path: Path) -> None:
     event = denied(0, 0, errorCode=None, requestParameters={"x": {"eventVersion": "1"}})
-    kept(SIFT, written(event) * 3, tmp_path)
+    kept(SIFT, plain(event) * 3, tmp_path)
 
 
 def test_a_value_that_reads_like_the_beginning_of_a_record(tmp_path: Path) -> None:
-    path = tmp_path / "one.yml"
-    path.write_text(yaml.safe_dump(rule("eventVersion", "|startswith")))
     events = [denied(0, 0, userAgent=text) for text in ("x", "eventVersion/1", "y")]
-    sift = sift_of(path)
-    assert rows(sift, events[1])[0] in kept(sift, written(*events), tmp_path)
+    sift = sift_of(written([rule("eventVersion", "|startswith")], tmp_path))
+    assert rows(sift, events[1])[0] in kept(sift, plain(*events), tmp_path)
 
 
 @pytest.mark.parametrize("source", ["bedroc\u212a.amazonaws.com", "bedrock.amazonaws.com"])
 def test_letters_that_are_others_in_lower_case(source: str, tmp_path: Path) -> None:
     event = invoked(0, 0, source=source)
-    assert kept(SIFT, written(event), tmp_path) == rows(SIFT, event)
+    assert kept(SIFT, plain(event), tmp_path) == rows(SIFT, event)
 
 
 def test_a_rule_without_a_pattern_turns_the_sift_off(tmp_path: Path) -> None:
-    path = tmp_path / "one.yml"
     document = rule("^aws", "|re")
     document["detection"]["condition"] = "value"
-    path.write_text(yaml.safe_dump(document))
-    sift = sift_of(path)
+    sift = sift_of(written([document], tmp_path))
     events = [invoked(0, 0, userAgent="x"), denied(0, 0)]
-    assert kept(sift, written(*events), tmp_path) == rows(sift, *events)
+    assert kept(sift, plain(*events), tmp_path) == rows(sift, *events)
 
 
 def test_a_value_without_quotes(tmp_path: Path) -> None:
-    path = tmp_path / "one.yml"
     document = rule("x", "")
     document["detection"] = {"value": {"managementEvent": "true", "readOnly": "fal*"}, "condition": "value"}
-    path.write_text(yaml.safe_dump(document))
     events = [denied(0, 0, readOnly=False), denied(1, 0)]
-    sift = sift_of(path)
-    assert kept(sift, written(*events), tmp_path) == rows(sift, events[0])
+    sift = sift_of(written([document], tmp_path))
+    assert kept(sift, plain(*events), tmp_path) == rows(sift, events[0])
 
 
 def test_a_list_is_compared_as_json_without_spaces(tmp_path: Path) -> None:
-    path = tmp_path / "one.yml"
-    path.write_text(yaml.safe_dump(rule("[100,200", "|startswith")))
-    sift = sift_of(path)
+    sift = sift_of(written([rule("[100,200", "|startswith")], tmp_path))
     event = denied(0, 0, userAgent=[100, 200, 300])
     assert kept(sift, [json.dumps(event)], tmp_path) == rows(sift, event)
 
 
 def test_what_is_cut_out_of_a_list_is_no_record(tmp_path: Path) -> None:
-    path = tmp_path / "one.yml"
     document = rule("needle", "|contains")
     document["detection"]["condition"] = "value"  # so that nothing else is looked for
-    path.write_text(yaml.safe_dump(document))
-    sift = sift_of(path)
+    sift = sift_of(written([document], tmp_path))
     event = denied(0, 0, userAgent=[{"a": 1}, {"eventVersion": "1", "b": "needle"}, {"eventVersion": "2"}])
-    assert kept(sift, written(event), tmp_path) == rows(sift, event)
+    assert kept(sift, plain(event), tmp_path) == rows(sift, event)

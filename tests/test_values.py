@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import oracle
 from engines import Engine
 from events import DENIED, MISSING, denied
-from hostile import TEXTS
+from hostile import TEXTS, written
 from keywatch.errors import UserError
 from keywatch.rules import load_pack
 from keywatch.settings import load_settings
@@ -66,10 +66,9 @@ def rule(value: Any, modifier: str, *, negated: bool = False) -> dict[str, Any]:
 
 
 def matched(engine: Engine, document: dict[str, Any], events: list[Event], folder: Path) -> set[str]:
-    path = folder / "one.yml"
-    path.write_text(yaml.safe_dump(document), encoding="utf-8")
     values = load_settings(None)
-    [found] = engine.found(engine.converted(load_pack([path], [], values), values), events).values()
+    pack = load_pack([written([document], folder)], [], values)
+    [found] = engine.found(engine.converted(pack, values), events).values()
     return set(found)
 
 
