@@ -9,9 +9,9 @@ import pytest
 
 from engines import athena
 from events import DENIED, MALLORY, MINUTE, REGIONS, denied
-from keywatch.convert import Conversion
-from keywatch.rules import load_pack
-from keywatch.settings import load_settings
+from keywatch.conversion.convert import Conversion
+from keywatch.conversion.rules import load_pack
+from keywatch.conversion.settings import load_settings
 
 Engine = type[athena.Athena]
 BOTH = pytest.mark.parametrize("engine", [athena.Athena, athena.Lake])

@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from sigma.correlations import SigmaCorrelationTimespan
+from sigma.pipelines.keywatch._pack import PACK
 
 import oracle
 from conftest import absent
 from events import DENIED, HOUR, INVOCATION_LONG, MALLORY, MINUTE, REGIONS, TRENT, denied, histories, invoked
-from keywatch.backtest import THRESHOLDS, Backtest, backtest, write_proposals
-from keywatch.pack import PACK
-from keywatch.records import Coverage, Selection
-from keywatch.report import report
-from keywatch.rules import load_pack
-from keywatch.settings import load_settings
+from keywatch.conversion.rules import load_pack
+from keywatch.conversion.settings import load_settings
+from keywatch.hunting.backtest import THRESHOLDS, Backtest, backtest, write_proposals
+from keywatch.hunting.records import Coverage, Selection
+from keywatch.hunting.report import report
 
 Event = dict[str, Any]
 RULES = oracle.load(PACK)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keywatch.columns import Columns
+from keywatch.hunting.columns import Columns
 
 KEYS = st.sampled_from(["eventName", "a", "user-agent", "count", "é"])
 NAMES = st.builds(".".join, st.lists(KEYS, min_size=1, max_size=3))

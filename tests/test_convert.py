@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from sigma.pipelines.keywatch._pack import PACK, guides
 
 from events import DENIED
 from keywatch.cli import main
-from keywatch.pack import PACK, guides
-from keywatch.targets import TARGETS
+from keywatch.conversion.targets import TARGETS
 
 BASE = PACK / "rules/cloud/aws/cloudtrail/aws_cloudtrail_denied_enumeration_long_term_key.yml"
 

@@ -22,11 +22,11 @@ from sigma.backends.keywatch.datadog import WINDOWS
 from engines import datadog
 from events import DENIED, INVOCATION_LONG, INVOCATION_TEMPORARY, denied
 from hostile import correlations, written
-from keywatch.convert import Conversion, convert
+from keywatch.conversion.convert import Conversion, convert
+from keywatch.conversion.rules import load_pack
+from keywatch.conversion.settings import load_settings
+from keywatch.conversion.targets import TARGETS
 from keywatch.errors import UserError
-from keywatch.rules import load_pack
-from keywatch.settings import load_settings
-from keywatch.targets import TARGETS
 
 #: The resource's arguments as the provider's schema has them: read off PyPI's pulumi-datadog 5.17.0, generated from it.
 ARGUMENTS = json.loads(

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from sigma.pipelines.keywatch._cloudtrail import StrictFieldMapping
+from sigma.pipelines.keywatch._pack import PACK, guides
 
 import oracle
-from keywatch.pack import PACK, guides
-from keywatch.targets import TARGETS
+from keywatch.conversion.targets import TARGETS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

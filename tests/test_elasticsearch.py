@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from sigma.backends.keywatch.elasticsearch import grain
+from sigma.pipelines.keywatch._pack import PACK
 
 import oracle
 from engines.elastic import Elasticsearch
@@ -28,11 +29,10 @@ from events import (
     invoked,
 )
 from hostile import correlations, written
-from keywatch.convert import convert, write
-from keywatch.pack import PACK
-from keywatch.rules import load_pack
-from keywatch.settings import load_settings
-from keywatch.targets import TARGETS
+from keywatch.conversion.convert import convert, write
+from keywatch.conversion.rules import load_pack
+from keywatch.conversion.settings import load_settings
+from keywatch.conversion.targets import TARGETS
 
 RULES = oracle.load(PACK)
 ARN = "aws.cloudtrail.user_identity.arn"

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from sigma.pipelines.keywatch._pack import PACK
 
 import oracle
 from conftest import CORRELATING
 from engines import Engine
 from events import DENIED, HOUR, MALLORY, Scenario, denied, histories, scenarios
 from hostile import counting_names, written
-from keywatch.convert import Conversion
-from keywatch.pack import PACK
-from keywatch.rules import load_pack
-from keywatch.settings import load_settings
+from keywatch.conversion.convert import Conversion
+from keywatch.conversion.rules import load_pack
+from keywatch.conversion.settings import load_settings
 
 RULES = oracle.load(PACK)
 CASED = {name: oracle.cased(rule) for name, rule in RULES.items()}

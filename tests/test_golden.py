@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from keywatch.convert import convert, write
-from keywatch.rules import load_pack
-from keywatch.settings import load_settings
-from keywatch.targets import TARGETS
+from keywatch.conversion.convert import convert, write
+from keywatch.conversion.rules import load_pack
+from keywatch.conversion.settings import load_settings
+from keywatch.conversion.targets import TARGETS
 
 GOLDEN = Path(__file__).parent / "golden"
 FORMATS = [(target, output_format) for target in TARGETS for output_format in TARGETS[target].formats]

@@ -11,19 +11,19 @@ from typing import Any
 import duckdb
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
+from sigma.pipelines.keywatch._pack import PACK
 
 import oracle
 from events import DENIED, HOUR, MALLORY, MINUTE, REGIONS, denied
 from hostile import correlations, written
-from keywatch import hunt as hunting
-from keywatch.convert import convert
+from keywatch.conversion.convert import convert
+from keywatch.conversion.rules import load_pack
+from keywatch.conversion.settings import load_settings
+from keywatch.conversion.targets import TARGETS
 from keywatch.errors import UserError
-from keywatch.hunt import Alert, hunt
-from keywatch.pack import PACK
-from keywatch.records import Coverage, Selection
-from keywatch.rules import load_pack
-from keywatch.settings import load_settings
-from keywatch.targets import TARGETS
+from keywatch.hunting import hunt as hunting
+from keywatch.hunting.hunt import Alert, hunt
+from keywatch.hunting.records import Coverage, Selection
 
 RULES = oracle.load(PACK)
 EVERYTHING = Selection()

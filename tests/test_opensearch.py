@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from sigma.pipelines.keywatch._pack import PACK
 from test_schedule import attacks, time_of
 
 import oracle
@@ -18,12 +19,11 @@ from engines import opensearch
 from engines.node import Node
 from events import DENIED, HOUR, MALLORY, MINUTE, REGIONS, START, denied
 from hostile import correlations, written
-from keywatch.convert import convert
+from keywatch.conversion.convert import convert
+from keywatch.conversion.rules import load_pack
+from keywatch.conversion.settings import load_settings
+from keywatch.conversion.targets import TARGETS
 from keywatch.errors import UserError
-from keywatch.pack import PACK
-from keywatch.rules import load_pack
-from keywatch.settings import load_settings
-from keywatch.targets import TARGETS
 
 RULES = oracle.load(PACK)
 ARN = "userIdentity.arn"

@@ -15,10 +15,10 @@ import sigma.backends.keywatch
 import yaml
 from click.testing import CliRunner
 from sigma.data import mitre_attack, mitre_d3fend
+from sigma.pipelines.keywatch._pack import PACK, guides, read_yaml
 from sigma.validators.sigmahq.data import data_filename, data_taxonomy, data_windows_eventid, data_windows_provider
 
 import oracle
-from keywatch.pack import PACK, guides, read_yaml
 
 RULES = oracle.load(PACK)
 PATHS = sorted(PACK.rglob("*.yml"))

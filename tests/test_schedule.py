@@ -9,16 +9,16 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from sigma.pipelines.keywatch._pack import PACK
 
 import oracle
 from engines import Engine, elastic
 from engines.conf import read_conf
 from events import AKIA, ASIA, HOUR, MALLORY, MINUTE, START, access, denied, invoked
-from keywatch.convert import convert
-from keywatch.pack import PACK
-from keywatch.rules import load_pack
-from keywatch.settings import load_settings
-from keywatch.targets import TARGETS
+from keywatch.conversion.convert import convert
+from keywatch.conversion.rules import load_pack
+from keywatch.conversion.settings import load_settings
+from keywatch.conversion.targets import TARGETS
 
 Event = dict[str, Any]
 RULES = oracle.load(PACK)

@@ -13,16 +13,16 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from jsonschema import Draft202012Validator
 from sigma.backends.keywatch.sentinel import KeywatchSentinelBackend
+from sigma.pipelines.keywatch._pack import guides
 
 from engines import sentinel
 from events import ACCESS_LONG, DENIED, MALLORY, MINUTE, REGIONS, denied
 from hostile import correlations, counting_names, written
-from keywatch.convert import convert
+from keywatch.conversion.convert import convert
+from keywatch.conversion.rules import load_pack
+from keywatch.conversion.settings import load_settings
+from keywatch.conversion.targets import TARGETS
 from keywatch.errors import UserError
-from keywatch.pack import guides
-from keywatch.rules import load_pack
-from keywatch.settings import load_settings
-from keywatch.targets import TARGETS
 
 SCHEMA = json.loads((Path(__file__).parent / "engines" / "sentinel.schema.json").read_text())
 UNSUPPORTED = sentinel.Sentinel.unsupported
@@ -75,7 +75,7 @@ def test_what_sentinel_can_not_say_is_named() -> None:
 
 
 def test_pysigma_collects_what_can_not_be_said() -> None:
-    backend = KeywatchSentinelBackend(TARGETS["sentinel"].pipeline(), collect_errors=True)
+    backend = KeywatchSentinelBackend(TARGETS["sentinel"].pipeline("kql", {}), collect_errors=True)
     text = backend.convert(load_pack([], [], load_settings(None)).collection, "kql")
     assert text.count("AWSCloudTrail\n") == len(QUERIES)
     assert {rule.name for rule, _ in backend.errors} == UNSUPPORTED

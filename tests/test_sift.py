@@ -11,17 +11,17 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sigma.pipelines.keywatch._pack import PACK
 from test_values import MODIFIERS, near, rule
 
 import oracle
 from events import ASIA, denied, histories, invoked
 from hostile import TEXTS, written
-from keywatch.columns import Columns, Row
-from keywatch.pack import PACK
-from keywatch.records import Coverage, read_rows
-from keywatch.rules import fields_used, load_pack
-from keywatch.settings import load_settings
-from keywatch.sift import Sift, needs_of
+from keywatch.conversion.rules import fields_used, load_pack
+from keywatch.conversion.settings import load_settings
+from keywatch.hunting.columns import Columns, Row
+from keywatch.hunting.records import Coverage, read_rows
+from keywatch.hunting.sift import Sift, needs_of
 
 Event = dict[str, Any]
 RULES = oracle.load(PACK)

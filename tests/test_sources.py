@@ -21,10 +21,10 @@ from moto.server import ThreadedMotoServer
 from test_hunt import run
 
 from events import REGIONS, denied
-from keywatch import records
-from keywatch.columns import Columns
-from keywatch.records import Coverage, Selection, find_files, read_rows
-from keywatch.sift import Sift
+from keywatch.hunting import records
+from keywatch.hunting.columns import Columns
+from keywatch.hunting.records import Coverage, Selection, find_files, read_rows
+from keywatch.hunting.sift import Sift
 
 EVENTS = [denied(60 * i, i) for i in range(5)]
 ALL = Sift(None, Columns(["eventName", "eventID", "userIdentity.arn"]))

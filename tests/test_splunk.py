@@ -16,10 +16,10 @@ from engines import spl
 from engines.conf import read_conf
 from events import DENIED, MALLORY, MINUTE, MISSING, REGIONS, denied
 from hostile import correlations, written
-from keywatch.convert import Conversion, convert, write
-from keywatch.rules import load_pack
-from keywatch.settings import load_settings
-from keywatch.targets import TARGETS
+from keywatch.conversion.convert import Conversion, convert, write
+from keywatch.conversion.rules import load_pack
+from keywatch.conversion.settings import load_settings
+from keywatch.conversion.targets import TARGETS
 
 
 def converted(output_format: str, settings_path: Path | None = None) -> Conversion:

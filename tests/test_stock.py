@@ -17,17 +17,17 @@ from sigma.backends.sqlite import sqliteBackend
 from sigma.collection import SigmaCollection
 from sigma.data import mitre_attack
 from sigma.exceptions import SigmaConversionError
+from sigma.pipelines.keywatch._pack import PACK
 from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
 from sigma.processing.transformations import AddFieldnamePrefixTransformation
 
 import oracle
 from engines.elastic import ESQL, Elasticsearch
 from events import DENIED, MALLORY, MINUTE, denied
-from keywatch.convert import convert
-from keywatch.pack import PACK
-from keywatch.rules import load_pack
-from keywatch.settings import load_settings
-from keywatch.targets import TARGETS
+from keywatch.conversion.convert import convert
+from keywatch.conversion.rules import load_pack
+from keywatch.conversion.settings import load_settings
+from keywatch.conversion.targets import TARGETS
 
 BASE = """
 title: Base

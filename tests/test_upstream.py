@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from sigma.pipelines.keywatch._pack import PACK, read_yaml
 from test_hunt import run
 
 import oracle
-from keywatch import upstream as module
+from keywatch.conversion import upstream as module
+from keywatch.conversion.upstream import upstream
 from keywatch.errors import UserError
-from keywatch.pack import PACK, read_yaml
-from keywatch.upstream import upstream
 
 RULES = oracle.load(PACK)
 EXAMPLES = read_yaml(PACK / "examples" / "cloudtrail.yaml")

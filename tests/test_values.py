@@ -17,9 +17,9 @@ import oracle
 from engines import Engine
 from events import DENIED, MISSING, denied
 from hostile import TEXTS, written
+from keywatch.conversion.rules import load_pack
+from keywatch.conversion.settings import load_settings
 from keywatch.errors import UserError
-from keywatch.rules import load_pack
-from keywatch.settings import load_settings
 
 Event = dict[str, Any]
 MODIFIERS = ["", "|contains", "|startswith", "|endswith", "|cased", "|contains|cased"]

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from keywatch.conversion.targets import TARGETS
 from keywatch.errors import UserError, writing
-from keywatch.targets import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from keywatch.rules import Pack
+    from keywatch.conversion.rules import Pack
 
 _PATH = click.Path(path_type=Path)
 
@@ -34,8 +34,8 @@ def _pack_options(command: Any) -> Any:
 def _load(
     rules: tuple[Path, ...], filters: tuple[Path, ...], settings_path: Path | None
 ) -> tuple[Pack, dict[str, Any]]:
-    from keywatch.rules import load_pack
-    from keywatch.settings import load_settings
+    from keywatch.conversion.rules import load_pack
+    from keywatch.conversion.settings import load_settings
 
     settings = load_settings(settings_path)
     pack = load_pack(list(rules), list(filters), settings, settings_path)
@@ -100,8 +100,8 @@ def convert(
     """
     import warnings
 
-    from keywatch.convert import convert as run
-    from keywatch.convert import write
+    from keywatch.conversion.convert import convert as run
+    from keywatch.conversion.convert import write
 
     warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
     formats = TARGETS[target].formats
@@ -177,9 +177,9 @@ def hunt(
       keywatch hunt s3://my-trail/AWSLogs/ --region us-east-1
     """
     from keywatch import show
-    from keywatch.convert import convert as run_conversion
-    from keywatch.hunt import hunt as run
-    from keywatch.records import Coverage, Selection
+    from keywatch.conversion.convert import convert as run_conversion
+    from keywatch.hunting.hunt import hunt as run
+    from keywatch.hunting.records import Coverage, Selection
 
     pack, values = _load(rules, filters, settings)
     conversion = run_conversion(pack, TARGETS["duckdb"], values)
@@ -224,11 +224,11 @@ def backtest(
       keywatch backtest AWSLogs/ --max-per-week 2 --write my-settings.yaml
     """
     from keywatch import show
-    from keywatch.backtest import backtest as run
-    from keywatch.backtest import write_proposals
-    from keywatch.records import Coverage, Selection
-    from keywatch.rules import load_pack
-    from keywatch.settings import load_settings
+    from keywatch.conversion.rules import load_pack
+    from keywatch.conversion.settings import load_settings
+    from keywatch.hunting.backtest import backtest as run
+    from keywatch.hunting.backtest import write_proposals
+    from keywatch.hunting.records import Coverage, Selection
 
     if write is not None and max_per_week is None:
         raise UserError("--write needs --max-per-week: the rate that the thresholds are chosen for")
@@ -249,7 +249,7 @@ def backtest(
         raise
     show.backtest(result, max_per_week)
     if report is not None:
-        from keywatch.report import report as render
+        from keywatch.hunting.report import report as render
 
         with writing(report):
             report.write_text(render(result, max_per_week), encoding="utf-8")
@@ -277,7 +277,7 @@ def simulate(folder: Path, events: int, days: int, seed: int) -> None:
     Examples:
       keywatch simulate /tmp/trail && keywatch hunt /tmp/trail
     """
-    from keywatch.simulate import simulate as run
+    from keywatch.hunting.simulate import simulate as run
 
     files = 0
     with writing(folder):
@@ -299,7 +299,7 @@ def upstream(folder: Path) -> None:
     Examples:
       keywatch upstream ~/src/sigma
     """
-    from keywatch.upstream import upstream as run
+    from keywatch.conversion.upstream import upstream as run
 
     for path in run(folder):
         click.echo(path)

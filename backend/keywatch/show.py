@@ -13,9 +13,9 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from keywatch.backtest import Backtest, RuleResult
-    from keywatch.hunt import Alert
-    from keywatch.records import Coverage
+    from keywatch.hunting.backtest import Backtest, RuleResult
+    from keywatch.hunting.hunt import Alert
+    from keywatch.hunting.records import Coverage
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def _grid(result: Backtest, rule: RuleResult) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from keywatch.backtest import THRESHOLDS
+    from keywatch.hunting.backtest import THRESHOLDS
 
     table = Table(title=rule.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("Window")
@@ -101,7 +101,7 @@ def _grid(result: Backtest, rule: RuleResult) -> Table:
 
 
 def _write_ndjson(alerts: list[Alert]) -> None:
-    from keywatch.hunt import to_ndjson
+    from keywatch.hunting.hunt import to_ndjson
 
     for alert in alerts:
         click.echo(to_ndjson(alert))
@@ -112,7 +112,7 @@ def _write_csv(alerts: list[Alert]) -> None:
     import json
     from dataclasses import asdict, fields
 
-    from keywatch.hunt import Alert
+    from keywatch.hunting.hunt import Alert
 
     writer = csv.DictWriter(sys.stdout, [field.name for field in fields(Alert)])
     writer.writeheader()

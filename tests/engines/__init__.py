@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from keywatch.convert import Conversion, convert
-from keywatch.rules import Pack
-from keywatch.targets import TARGETS
+from keywatch.conversion.convert import Conversion, convert
+from keywatch.conversion.rules import Pack
+from keywatch.conversion.targets import TARGETS
 
 
 class Engine:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import duckdb
+import sigma.pipelines.keywatch.athena
 import sqlglot
-from sigma.pipelines.keywatch.athena import expressions
+from sigma.pipelines.keywatch._cloudtrail import field_table
 
 from engines import Engine
 
@@ -54,7 +55,9 @@ class Athena(Engine):
         return _lower(event) | texts | {"timestamp": event["eventTime"][:10].replace("-", "/")}
 
     def _load(self, events: list[dict[str, Any]]) -> None:
-        paths = [str(path) for path in expressions("table").values() if "(" not in str(path)]
+        paths = [
+            str(path) for path in field_table(sigma.pipelines.keywatch.athena.__file__).values() if "(" not in str(path)
+        ]
         shape: dict[str, Any] = {}
         for path in [*paths, "eventtime", "timestamp", "managementevent", *self.free_form]:
             *outer, name = path.split(".")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engines import Engine, programs, value_of
-from keywatch.convert import Conversion
+from keywatch.conversion.convert import Conversion
 
 SOURCE = Path(__file__).parent / "datadog_search"
 _RENAMED = {

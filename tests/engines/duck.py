@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from engines import Engine
-from keywatch.convert import Conversion
-from keywatch.hunt import hunt
-from keywatch.records import Coverage, Selection
+from keywatch.conversion.convert import Conversion
+from keywatch.hunting.hunt import hunt
+from keywatch.hunting.records import Coverage, Selection
 
 
 class DuckDB(Engine):

@@ -9,8 +9,7 @@ from typing import Any
 
 from sigma.backends.keywatch._sliding import Rule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
-
-from keywatch.pack import read_yaml
+from sigma.pipelines.keywatch._pack import read_yaml
 
 
 def tactics_of(rule: Rule) -> dict[str, dict[str, str]]:

@@ -8,8 +8,7 @@ from string import Formatter
 from sigma.backends.keywatch._sliding import Rule, counted_field, least
 from sigma.correlations import SigmaCorrelationRule
 from sigma.pipelines.keywatch._cloudtrail import GUIDE
-
-from keywatch.pack import Guide
+from sigma.pipelines.keywatch._pack import Guide
 
 
 def guide_steps(

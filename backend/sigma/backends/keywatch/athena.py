@@ -14,11 +14,13 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, ClassVar
 
+import sigma.pipelines.keywatch.athena
+import sigma.pipelines.keywatch.lake
 from sigma.backends.keywatch._sliding import Rule, counted_field, evidence_fields, least
 from sigma.backends.keywatch.duckdb import KeywatchDuckDBBackend, like_pattern, literal
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
-from sigma.pipelines.keywatch.athena import expressions
+from sigma.pipelines.keywatch._cloudtrail import field_table
 from sigma.types import SigmaCasedString, SigmaString
 
 
@@ -136,7 +138,7 @@ ORDER BY first_seen, {groupby}"""
 
     def _selected(self, names: list[str], condition: str) -> str:
         columns = "".join(f",\n        {name} AS {self._column(name)}" for name in dict.fromkeys(names))
-        table = self.last_processing_pipeline.state["table"]
+        table = self.last_processing_pipeline.state.get("table", "")
         return self.selection.format(columns=columns, table=table, condition=condition)
 
     def _column(self, expression: str) -> str:
@@ -179,4 +181,6 @@ class KeywatchLakeBackend(KeywatchAthenaBackend):
 @cache
 def _names(schema: str) -> dict[str, str]:
     """Return expression → CloudTrail field."""
-    return {str(expression): str(name) for name, expression in expressions(schema).items()}
+    table = field_table(sigma.pipelines.keywatch.athena.__file__)
+    table |= field_table(sigma.pipelines.keywatch.lake.__file__) if schema == "lake" else {}
+    return {str(expression): str(name) for name, expression in table.items()}

@@ -27,10 +27,9 @@ from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.pipelines.keywatch._cloudtrail import GUIDE
+from sigma.pipelines.keywatch._pack import Guide
 from sigma.rule.attributes import SigmaLevel
 from sigma.types import SigmaString
-
-from keywatch.pack import Guide
 
 #: Seconds that evaluationWindow, keepAlive and maxSignalDuration can be.
 WINDOWS = (0, 60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)

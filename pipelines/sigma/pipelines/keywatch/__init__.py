@@ -2,28 +2,34 @@
 
 from .athena import cloudtrail_athena
 from .datadog import cloudtrail_datadog
-from .elastic import cloudtrail_elastic
+from .duckdb import cloudtrail_duckdb
+from .elasticsearch import cloudtrail_elasticsearch
+from .lake import cloudtrail_lake
 from .opensearch import cloudtrail_opensearch
-from .raw import cloudtrail_raw
 from .sentinel import cloudtrail_sentinel
 from .splunk import cloudtrail_splunk
 
 pipelines = {
     "cloudtrail_athena": cloudtrail_athena,
     "cloudtrail_datadog": cloudtrail_datadog,
-    "cloudtrail_elastic": cloudtrail_elastic,
+    "cloudtrail_duckdb": cloudtrail_duckdb,
+    "cloudtrail_elasticsearch": cloudtrail_elasticsearch,
+    "cloudtrail_lake": cloudtrail_lake,
     "cloudtrail_opensearch": cloudtrail_opensearch,
-    "cloudtrail_raw": cloudtrail_raw,
     "cloudtrail_sentinel": cloudtrail_sentinel,
     "cloudtrail_splunk": cloudtrail_splunk,
+    # Their names up to version 0.1.0.
+    "cloudtrail_elastic": cloudtrail_elasticsearch,
+    "cloudtrail_raw": cloudtrail_duckdb,
 }
 
 __all__ = [
     "cloudtrail_athena",
     "cloudtrail_datadog",
-    "cloudtrail_elastic",
+    "cloudtrail_duckdb",
+    "cloudtrail_elasticsearch",
+    "cloudtrail_lake",
     "cloudtrail_opensearch",
-    "cloudtrail_raw",
     "cloudtrail_sentinel",
     "cloudtrail_splunk",
 ]

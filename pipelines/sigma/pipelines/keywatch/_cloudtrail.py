@@ -16,17 +16,16 @@ from typing import Any
 
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaTransformationError, SigmaValueError
+from sigma.pipelines.keywatch._pack import guides, read_yaml
 from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
 from sigma.processing.transformations import FieldMappingTransformation, SetStateTransformation
 from sigma.processing.transformations.base import DetectionItemTransformation, PreprocessingTransformation
 from sigma.rule import SigmaDetectionItem, SigmaLogSource, SigmaRule
 
-from keywatch.pack import guides, read_yaml
-
 _CLOUDTRAIL = SigmaLogSource(product="aws", service="cloudtrail")
 
 #: All fields that the pack knows: those of the records themselves.
-_FIELDS = Path(__file__).with_name("raw.yml")
+_FIELDS = Path(__file__).with_name("duckdb.yml")
 
 #: Where a rule carries its triage guide from the pipeline to the backend.
 GUIDE = "keywatch_guide"
@@ -76,8 +75,6 @@ class StrictFieldMapping(FieldMappingTransformation):
     """Map field names wherever they stand, in conditions, correlations, evidence and guide; refuse an unknown one."""
 
     pipeline: str = ""
-    #: Output format → the table that it has instead of `mapping`.
-    by_format: dict[str, dict[str | None, str | list[str]]] = field(default_factory=dict)
     _rule: SigmaRule | SigmaCorrelationRule | None = field(init=False, default=None, compare=False)
 
     def apply(self, rule: SigmaRule | SigmaCorrelationRule) -> None:
@@ -92,8 +89,6 @@ class StrictFieldMapping(FieldMappingTransformation):
                 source=rule.source,
             )
         self._rule = rule
-        assert self._pipeline is not None
-        self.mapping = self.by_format.get(self._pipeline.vars.get("output_format", ""), self.mapping)
         super().apply(rule)
         guide = rule.custom_attributes.get(GUIDE)
         if guide is not None:
@@ -171,7 +166,6 @@ def cloudtrail_pipeline(
     mapping: dict[str | None, str | list[str]],
     transformations: Iterable[PreprocessingTransformation] = (),
     state: dict[str, str] | None = None,
-    by_format: dict[str, dict[str | None, str | list[str]]] | None = None,
 ) -> ProcessingPipeline:
     """Build the pipeline of a schema.
 
@@ -180,14 +174,13 @@ def cloudtrail_pipeline(
     :param mapping: the field table.
     :param transformations: what the schema needs besides, applied before the field names are mapped.
     :param state: values for the backend, such as the index.
-    :param by_format: output format → field table, for formats that have another than `mapping`.
     """
     steps: list[PreprocessingTransformation] = [
         OwnDetections(),
         AttachGuide(),
         RefuseUnclearText(),
         *transformations,
-        StrictFieldMapping(mapping, pipeline=name, by_format=by_format or {}),
+        StrictFieldMapping(mapping, pipeline=name),
         *(SetStateTransformation(key, value) for key, value in (state or {}).items()),
     ]
     return ProcessingPipeline(

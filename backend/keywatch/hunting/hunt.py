@@ -15,12 +15,12 @@ import pyarrow as pa
 from sigma.backends.keywatch._sliding import Rule, counted_field
 from sigma.correlations import SigmaCorrelationRule
 
-from keywatch.columns import Columns
-from keywatch.convert import Conversion
+from keywatch.conversion.convert import Conversion
+from keywatch.conversion.rules import fields_used
 from keywatch.errors import UserError
-from keywatch.records import Coverage, Selection, find_files, reading
-from keywatch.rules import fields_used
-from keywatch.sift import needs_of
+from keywatch.hunting.columns import Columns
+from keywatch.hunting.records import Coverage, Selection, find_files, reading
+from keywatch.hunting.sift import needs_of
 
 if TYPE_CHECKING:
     import duckdb

@@ -39,7 +39,7 @@ class MatchInJavaText(ValueTransformation):
         ]
 
 
-def cloudtrail_elastic(index: str = "logs-aws.cloudtrail-*") -> ProcessingPipeline:
+def cloudtrail_elasticsearch(index: str = "logs-aws.cloudtrail-*") -> ProcessingPipeline:
     """Build the pipeline for `keywatch_elasticsearch` and `keywatch_lucene`.
 
     :param index: the data streams, or a pattern of them, that hold CloudTrail.
@@ -47,7 +47,7 @@ def cloudtrail_elastic(index: str = "logs-aws.cloudtrail-*") -> ProcessingPipeli
     table = field_table(__file__)
     texts = {name: entry for name, entry in table.items() if isinstance(entry, dict)}
     return cloudtrail_pipeline(
-        "cloudtrail_elastic",
+        "cloudtrail_elasticsearch",
         backends=["keywatch_elasticsearch", "keywatch_lucene"],
         mapping={name: texts[name]["field"] if name in texts else entry for name, entry in table.items()},
         transformations=[MatchInJavaText({name: entry["key"] for name, entry in texts.items()})],

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any
 
+from sigma.pipelines.keywatch._pack import PACK, read_yaml
+
+from keywatch.conversion.targets import TARGETS
 from keywatch.errors import UserError
-from keywatch.pack import PACK, read_yaml
-from keywatch.targets import TARGETS
 
 _TIMESPAN = {"type": "string", "pattern": "^[1-9][0-9]{0,4}[smhd]$", "description": "a timespan, such as 15m or 1h"}
 #: What may stand in a query as it is.
@@ -69,11 +69,10 @@ def _schema() -> dict[str, Any]:
         "rules": {"type": "object", "additionalProperties": _RULE},
     }
     for name, target in TARGETS.items():
-        parameters = inspect.signature(target.pipeline).parameters
         sections[name] = {
             "type": "object",
             "additionalProperties": False,
-            "properties": dict.fromkeys(parameters, _NAME),
+            "properties": dict.fromkeys(target.settings, _NAME),
         }
     return {"type": "object", "additionalProperties": False, "properties": sections}
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sigma.pipelines.keywatch._pack import PACK, read_yaml
+
 from keywatch.errors import UserError, writing
-from keywatch.pack import PACK, read_yaml
 
 #: The order that SigmaHQ's rule conventions give (sigma-specification, sigmahq/sigmahq-rule-convention.md), with the
 #: keys that correlations have besides.

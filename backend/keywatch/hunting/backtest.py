@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from sigma.backends.keywatch._sliding import Rule, least
 from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationTimespan
 
-from keywatch.convert import convert
+from keywatch.conversion.convert import convert
+from keywatch.conversion.rules import Pack
+from keywatch.conversion.targets import TARGETS
 from keywatch.errors import UserError, writing
-from keywatch.hunt import Alert, Progress, alerts_in, loaded
-from keywatch.records import Coverage, Selection
-from keywatch.rules import Pack
-from keywatch.targets import TARGETS
+from keywatch.hunting.hunt import Alert, Progress, alerts_in, loaded
+from keywatch.hunting.records import Coverage, Selection
 
 if TYPE_CHECKING:
     import duckdb
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WINDOWS = ("5m", "15m", "30m", "1h", "6h", "24h")
 #: Up to the number of Regions that are enabled by default.
 THRESHOLDS = range(2, 18)
-_GRID = replace(TARGETS["duckdb"], backend_names=("duckdb:KeywatchGridBackend",))
+_GRID = replace(TARGETS["duckdb"], backends={"duckdb.KeywatchGridBackend": "cloudtrail_duckdb"})
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def write_proposals(result: Backtest, most_a_week: float, path: Path) -> list[st
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap
 
-    from keywatch.settings import load_settings
+    from keywatch.conversion.settings import load_settings
 
     load_settings(path if path.exists() else None)
     yaml = YAML()

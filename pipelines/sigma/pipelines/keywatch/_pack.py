@@ -11,7 +11,7 @@ import yaml
 
 #: The folder of the rules: inside an installed wheel, or `sigma/` of a checkout.
 PACK = next(
-    folder for folder in (Path(__file__).parent / "pack", Path(__file__).parents[2] / "sigma") if folder.is_dir()
+    folder for folder in (Path(__file__).parent / "pack", Path(__file__).parents[4] / "sigma") if folder.is_dir()
 )
 
 

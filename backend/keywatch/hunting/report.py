@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from keywatch.backtest import THRESHOLDS, Backtest, RuleResult
+from keywatch.hunting.backtest import THRESHOLDS, Backtest, RuleResult
 
 _WIDTH, _HEIGHT, _BARS = 640, 180, 70
 _MOST_PRINCIPALS = 20
@@ -43,7 +43,7 @@ def report(result: Backtest, most_a_week: float | None) -> str:
     :param most_a_week: the rate that thresholds are proposed for; none are proposed without.
     """
     environment = Environment(
-        loader=PackageLoader("keywatch", "."),
+        loader=PackageLoader("keywatch.hunting", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -12,13 +12,13 @@ from sigma.backends.keywatch._sliding import Rule, counted_field, in_order
 from sigma.collection import SigmaCollection
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaError, SigmaRuleLocation, SigmaRuleNotFoundError
+from sigma.pipelines.keywatch._pack import PACK
 from sigma.rule import SigmaDetection, SigmaRule
 from sigma.rule.base import SigmaYAMLLoader
 from sigma.types import SigmaFieldReference
 
+from keywatch.conversion.settings import check_rule_settings
 from keywatch.errors import UserError, line_of
-from keywatch.pack import PACK
-from keywatch.settings import check_rule_settings
 
 
 @dataclass

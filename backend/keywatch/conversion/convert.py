@@ -14,9 +14,9 @@ from sigma.backends.keywatch._sliding import Rule
 from sigma.exceptions import SigmaError
 from sigma.rule import SigmaRule
 
+from keywatch.conversion.rules import Pack, problem_of
+from keywatch.conversion.targets import Target
 from keywatch.errors import UserError, writing
-from keywatch.rules import Pack, problem_of
-from keywatch.targets import Target
 
 
 @dataclass
@@ -41,7 +41,7 @@ def convert(
     """
     formats = target.formats
     output_format = output_format or next(iter(formats))
-    pipeline = target.pipeline(**settings.get(target.name, {}))
+    pipeline = target.pipeline(output_format, settings.get(target.name, {}))
     backend = formats[output_format](pipeline, **settings["schedule"])
     backend.init_processing_pipeline(output_format)
     conversion = Conversion(backend, output_format)

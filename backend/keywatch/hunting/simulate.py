@@ -12,8 +12,7 @@ from typing import Any
 
 import msgspec
 from isal import igzip
-
-from keywatch.pack import read_yaml
+from sigma.pipelines.keywatch._pack import read_yaml
 
 _ACCOUNT = "111122223333"
 _FILE_MINUTES = 15

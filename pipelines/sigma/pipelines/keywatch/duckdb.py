@@ -4,6 +4,6 @@ from sigma.pipelines.keywatch._cloudtrail import cloudtrail_pipeline, field_tabl
 from sigma.processing.pipeline import ProcessingPipeline
 
 
-def cloudtrail_raw() -> ProcessingPipeline:
+def cloudtrail_duckdb() -> ProcessingPipeline:
     """Build the pipeline for `keywatch_duckdb`."""
-    return cloudtrail_pipeline("cloudtrail_raw", backends=["keywatch_duckdb"], mapping=field_table(__file__))
+    return cloudtrail_pipeline("cloudtrail_duckdb", backends=["keywatch_duckdb"], mapping=field_table(__file__))

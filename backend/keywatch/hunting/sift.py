@@ -29,7 +29,7 @@ from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, 
 from sigma.rule import SigmaRule
 from sigma.types import SigmaString
 
-from keywatch.columns import NO_JSON, Columns, Row
+from keywatch.hunting.columns import NO_JSON, Columns, Row
 
 _OPENING = b'{"Records":['
 _BETWEEN = b'},{"eventVersion"'

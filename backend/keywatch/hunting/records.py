@@ -23,9 +23,9 @@ import msgspec
 import pyarrow as pa
 from isal import igzip, igzip_lib
 
-from keywatch.columns import NO_JSON, Columns, Row
 from keywatch.errors import UserError
-from keywatch.sift import Needs, Sift
+from keywatch.hunting.columns import NO_JSON, Columns, Row
+from keywatch.hunting.sift import Needs, Sift
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem

@@ -1,0 +1,1 @@
+"""From rules, settings and filters to the artefacts that a SIEM imports."""

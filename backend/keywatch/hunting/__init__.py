@@ -1,0 +1,1 @@
+"""From CloudTrail records to alerts: finding and reading them, the rules over them, thresholds, the report."""
