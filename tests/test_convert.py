@@ -14,6 +14,7 @@ from sigma.pipelines.keywatch._pack import PACK, guides
 
 from events import DENIED
 from keywatch.cli import main
+from keywatch.conversion.manifest import alone_in
 from keywatch.conversion.targets import TARGETS
 
 BASE = PACK / "rules/cloud/aws/cloudtrail/aws_cloudtrail_denied_enumeration_long_term_key.yml"
@@ -139,7 +140,7 @@ def test_a_broken_rule_does_not_stop_the_others(tmp_path: Path) -> None:
     (tmp_path / "e.yml").write_bytes(b"\xff\xfe")
     result = keywatch("convert", "splunk", "--format", "spl", "--rules", tmp_path, "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.spl"]
+    assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["b.spl"]
     assert "4 problems" in result.output
 
 
@@ -179,7 +180,7 @@ def test_filter_is_in_every_query(tmp_path: Path) -> None:
         out = tmp_path / target
         result = keywatch("convert", target, "--format", output_format, "--filters", example, "--out", out)
         assert result.exit_code == 0, result.output
-        assert all(excluded in path.read_text() for path in out.iterdir())
+        assert all(excluded in path.read_text() for path in out.glob("[!.]*"))
 
 
 def test_filter_that_fits_nothing_is_named(tmp_path: Path) -> None:
@@ -201,17 +202,48 @@ def test_targets_lists_the_default_first() -> None:
     assert lines[0].endswith("(default)")
 
 
-def test_default_folder_is_cleaned_of_what_is_no_longer_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("out", [None, "out"])
+def test_what_is_no_longer_written_is_removed_and_nothing_else(
+    out: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert keywatch("convert", "duckdb").exit_code == 0
-    (tmp_path / "build/duckdb/old.sql").write_text("")
-    (tmp_path / "build/duckdb/notes.txt").write_text("")
-    assert keywatch("convert", "duckdb").exit_code == 0
-    names = {path.name for path in (tmp_path / "build/duckdb").iterdir()}
-    assert "old.sql" not in names
-    assert "notes.txt" in names
+    folder = Path(out or "build/athena")
+    options = ["--out", out] if out else []
+    assert keywatch("convert", "athena", *options).exit_code == 0
+    assert keywatch("convert", "athena", "--format", "sql-lake", *options).exit_code == 0
+    written = {path.name: path.read_text() for path in folder.glob("[!.]*")}
+    (folder / "mine.sql").write_text("")
+    (folder / "keywatch").mkdir()
+    changed, gone = list(guides())[:2]
+    (folder / f"{changed}.sql").write_text("changed by hand")
+    off = tmp_path / "settings.yaml"
+    off.write_text("\n".join(["rules:", *(f"    {name}: {{enabled: false}}" for name in (changed, gone))]))
+    assert keywatch("convert", "athena", "--settings", off, *options).exit_code == 0
+    left = {path.name: path.read_text() for path in folder.glob("[!.]*") if path.is_file()}
+    assert left.pop("mine.sql") == ""
+    assert left.pop(f"{changed}.sql") == "changed by hand"
+    del written[f"{changed}.sql"], written[f"{gone}.sql"]
+    assert left == written
+    assert (folder / "keywatch").is_dir()
+
+
+def test_a_run_in_which_nothing_converts_leaves_nothing(tmp_path: Path) -> None:
+    good = rule(tmp_path, "detection:\n  a:\n    eventName: x\n  condition: a")
+    out = tmp_path / "out"
+    assert keywatch("convert", "splunk", "--format", "app", "--rules", good, "--out", out).exit_code == 0
+    (out / "keywatch" / "local").mkdir()
+    (out / "keywatch" / "local" / "macros.conf").write_text("mine")
+    rule(tmp_path, "detection:\n  a:\n    nosuch: x\n  condition: a")
+    assert keywatch("convert", "splunk", "--format", "app", "--rules", good, "--out", out).exit_code == 2
+    files = [path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()]
+    assert sorted(files) == [".keywatch.json", "keywatch/local/macros.conf"]
+
+
+def test_two_conversions_into_one_folder_do_not_mix(tmp_path: Path) -> None:
+    with alone_in(tmp_path):
+        result = keywatch("convert", "splunk", "--out", tmp_path)
+    assert result.exit_code == 2
+    assert result.output == f"{tmp_path}: another conversion writes into this folder; try again\n"
 
 
 def test_stock_sigma_cli_discovers_and_converts(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from datadog_api_client.v2.model.security_monitoring_standard_rule_create_payloa
     SecurityMonitoringStandardRuleCreatePayload,
 )
 from hypothesis import HealthCheck, given, settings
-from sigma.backends.keywatch.datadog import WINDOWS
+from sigma.backends.keywatch.datadog.rule import WINDOWS
 
 from engines import datadog
 from events import DENIED, INVOCATION_LONG, INVOCATION_TEMPORARY, denied

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
-from sigma.backends.keywatch.elasticsearch import grain
+from sigma.backends.keywatch.elasticsearch.sliding import grain
 from sigma.pipelines.keywatch._pack import PACK
 
 import oracle
@@ -114,7 +114,7 @@ def test_a_rule_is_one_line_whatever_its_texts_say(documents: list[dict[str, Any
     pack = load_pack([written(documents, tmp_path)], [], values)
     conversion = convert(pack, TARGETS["elasticsearch"], values)
     assume(not pack.problems and not conversion.problems)
-    path = next(path for path in write(conversion, tmp_path / "out", clean=True) if path.name == "all.ndjson")
+    path = next(path for path in write(conversion, tmp_path / "out") if path.name == "all.ndjson")
     [line] = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     rule = json.loads(line)
     assert rule["name"] == documents[1]["title"]

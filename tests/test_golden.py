@@ -21,7 +21,7 @@ FORMATS = [(target, output_format) for target in TARGETS for output_format in TA
 def outputs(target: str, output_format: str, folder: Path) -> dict[str, bytes]:
     settings = load_settings(None)
     conversion = convert(load_pack([], [], settings), TARGETS[target], settings, output_format)
-    paths = write(conversion, folder, clean=False)
+    paths = write(conversion, folder)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 

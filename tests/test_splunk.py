@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from sigma.backends.keywatch.splunk import conf_stanza, cron
+from sigma.backends.keywatch.splunk.saved_search import conf_stanza, cron
 
 from engines import spl
 from engines.conf import read_conf
@@ -86,7 +86,7 @@ def test_a_flood_stays_under_max_stream_window(tmp_path: Path) -> None:
 
 def test_saved_searches(tmp_path: Path) -> None:
     conversion = converted("savedsearches")
-    [path] = write(conversion, tmp_path, clean=False)
+    [path] = write(conversion, tmp_path)
     stanzas = read_conf(path.read_text(encoding="utf-8"))
     assert list(stanzas) == [f"Keywatch - {rule.title}" for rule in conversion.rules.values()]
     for name, rule in conversion.rules.items():
@@ -134,7 +134,7 @@ def test_appinspect(tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    paths = write(converted("app"), tmp_path, clean=False)
+    paths = write(converted("app"), tmp_path)
     report = tmp_path / "report.json"
     inspect = Path(sys.executable).with_name("splunk-appinspect")
     for options in ([], ["--included-tags", "cloud"], ["--included-tags", "private_victoria"]):

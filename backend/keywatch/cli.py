@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keywatch.conversion.targets import TARGETS
-from keywatch.errors import UserError, writing
+from keywatch.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -113,7 +113,7 @@ def convert(
         raise UserError(f"target {target} has no correlation method '{method}'; choose from: {', '.join(methods)}")
     pack, values = _load(rules, filters, settings)
     conversion = run(pack, TARGETS[target], values, output_format, method)
-    written = write(conversion, out or Path("build", target), clean=out is None) if conversion.queries else []
+    written = write(conversion, out or Path("build", target))
     for path in written:
         click.echo(path)
     click.echo(f"\n{len(conversion.queries)} detections for {target}, format {output_format}.", err=True)
@@ -249,10 +249,10 @@ def backtest(
         raise
     show.backtest(result, max_per_week)
     if report is not None:
+        from keywatch.files import replace
         from keywatch.hunting.report import report as render
 
-        with writing(report):
-            report.write_text(render(result, max_per_week), encoding="utf-8")
+        replace(report, render(result, max_per_week))
         click.echo(f"Report: {report}", err=True)
     if write is not None and max_per_week is not None:
         for line in write_proposals(result, max_per_week, write):
@@ -277,6 +277,7 @@ def simulate(folder: Path, events: int, days: int, seed: int) -> None:
     Examples:
       keywatch simulate /tmp/trail && keywatch hunt /tmp/trail
     """
+    from keywatch.files import writing
     from keywatch.hunting.simulate import simulate as run
 
     files = 0

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,43 +22,34 @@ class UserError(Exception):
         return where + " ".join(self.message.split())
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn a failure to write into an error of one line.
-
-    :param path: what is named where the failure names no file, as a full disk does not.
-    :raises UserError: if something could not be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"can't be written: {error.strerror}", Path(error.filename or path)) from error
-
-
-def line_of(path: Path, message: str) -> int:
+def line_of(path: Path, message: str, begin: int = 1) -> int:
     """Find the line of a YAML file that an error message speaks of: the first that holds something it quotes.
 
     pySigma's errors name the file only. A quoted word is looked for among keys (without their modifiers) and values.
-    :return: the line, from 1; 1 where nothing quoted is found.
+    :param begin: the line in which the document begins that the message is about.
+    :return: the line, from 1; that of the beginning where nothing quoted is found.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    import yaml
 
     try:
-        with path.open(encoding="utf-8") as stream:
-            nodes = [node for document in YAML().compose_all(stream) for node in _scalars(document)]
-    except (OSError, UnicodeDecodeError, YAMLError):  # what is wrong with the file as a whole was said already
-        return 1
+        documents = list(yaml.compose_all(path.read_text(encoding="utf-8"), yaml.CSafeLoader))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):  # what is wrong with the file as a whole was said already
+        return begin
+    nodes = [
+        node
+        for document in documents
+        if document is not None and document.end_mark.line >= begin > document.start_mark.line
+        for node in _scalars(document)
+    ]
     for word in re.findall(r"'([^']+)'", message):
         for node in nodes:
             if node.value == word or node.value.split("|")[0] == word:
                 return int(node.start_mark.line) + 1
-    return 1
+    return begin
 
 
 def _scalars(node: Any) -> list[Any]:
-    value = getattr(node, "value", None)
-    if not isinstance(value, list):
-        return [node] if value is not None else []
-    children = [child for item in value for child in (item if isinstance(item, tuple) else (item,))]
+    if not isinstance(node.value, list):
+        return [node]
+    children = [child for item in node.value for child in (item if isinstance(item, tuple) else (item,))]
     return [scalar for child in children for scalar in _scalars(child)]

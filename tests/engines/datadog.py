@@ -54,15 +54,14 @@ class Datadog(Engine):
 
 def payloads_of(conversion: Conversion) -> dict[str, list[dict[str, Any]]]:
     """Return for each file of the format `rule` the JSON documents in it."""
-    backend = conversion.backend
     found = {}
-    for name, parts in backend.grouped(conversion.queries).items():
-        text, documents = backend.finalize(parts, "rule"), []
+    for path, content in conversion.backend.artefacts(conversion.queries, "rule").items():
+        text, documents = content.decode(), []
         while text.strip():
             document, end = json.JSONDecoder().raw_decode(text.lstrip())
             documents.append(document)
             text = text.lstrip()[end:]
-        found[name] = documents
+        found[path.removesuffix(".json")] = documents
     return found
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sigma.backends.keywatch.elasticsearch import grain
+from sigma.backends.keywatch.elasticsearch.sliding import grain
 
 from engines import Engine, maven, value_of
 from engines.node import Node, started

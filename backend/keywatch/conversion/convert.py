@@ -1,28 +1,27 @@
-"""Convert the pack for a target and write what the target imports."""
+"""Convert the pack for a target, and write what the target imports."""
 
 from __future__ import annotations
 
-import io
-import shutil
-import tarfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sigma.backends.keywatch._sliding import Rule
+from sigma.backends.keywatch._correlation import Rule
 from sigma.exceptions import SigmaError
 from sigma.rule import SigmaRule
 
+from keywatch.conversion.manifest import alone_in, keep
 from keywatch.conversion.rules import Pack, problem_of
 from keywatch.conversion.targets import Target
-from keywatch.errors import UserError, writing
+from keywatch.errors import UserError
+from keywatch.files import replace
 
 
 @dataclass
 class Conversion:
     """What a conversion made: for each rule that is an alert by itself, its finished queries."""
 
+    target: Target
     backend: Any
     output_format: str
     queries: dict[str, list[Any]] = field(default_factory=dict)
@@ -44,71 +43,64 @@ def convert(
     pipeline = target.pipeline(output_format, settings.get(target.name, {}))
     backend = formats[output_format](pipeline, **settings["schedule"])
     backend.init_processing_pipeline(output_format)
-    conversion = Conversion(backend, output_format)
+    conversion = Conversion(target, backend, output_format)
+    outputs = {id(rule) for rule in pack.outputs()}
     failed: set[int] = set()
     for rule in pack.in_order():
-        for reference in getattr(rule, "referenced_rules", ()):
-            if id(reference.rule) in failed:
-                failed.add(id(rule))
-                message = f"it needs rule '{reference.reference}', which can't be converted"
-                conversion.problems.append(problem_of(SigmaError(message), rule))
-        if id(rule) in failed:
-            continue
         try:
+            for reference in getattr(rule, "referenced_rules", ()):
+                if id(reference.rule) in failed:
+                    raise SigmaError(f"it needs rule '{reference.reference}', which can't be converted")
             if isinstance(rule, SigmaRule):
                 queries = backend.convert_rule(rule, output_format)
             else:
                 queries = backend.convert_correlation_rule(rule, output_format, method)
-        except (SigmaError, NotImplementedError) as error:
+        except Exception as error:  # whatever is wrong with one rule, the others are converted
             failed.add(id(rule))
             conversion.problems.append(problem_of(error, rule))
             continue
-        if pack.is_output(rule):
+        if id(rule) in outputs:
             name = _file_stem(rule, conversion.queries)
             conversion.queries[name] = queries
             conversion.rules[name] = rule
     return conversion
 
 
-def write(conversion: Conversion, out: Path, *, clean: bool) -> list[Path]:
-    """Write the files of a conversion.
+def write(conversion: Conversion, out: Path) -> list[Path]:
+    """Write the files of a conversion, and remove those that an earlier one of the same target and format left there.
 
-    :param clean: first remove what an earlier conversion to the same format left in the folder.
+    A rule that can't be written becomes a problem of the conversion.
     :return: the files, in the order written.
     :raises UserError: if a file can't be written.
     """
-    patterns = conversion.backend.files[conversion.output_format]
-    everything = [query for queries in conversion.queries.values() for query in queries]
-    written: dict[Path, bytes] = {}
-    for pattern in patterns:
-        if "{rule}" in pattern:
-            for name, queries in conversion.backend.grouped(conversion.queries).items():
-                written[out / pattern.format(rule=name)] = _finalized(conversion, queries)
-        elif pattern.endswith("/"):
-            written |= {out / name: content for name, content in _unpacked(_finalized(conversion, everything))}
-        else:
-            written[out / pattern] = _finalized(conversion, everything)
-    with writing(out):
-        if clean:
-            for old in (old for pattern in patterns for old in out.glob(pattern.format(rule="*"))):
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
-        for path, content in written.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-    return list(written)
+    artefacts = _artefacts(conversion)
+    if artefacts or out.exists():
+        with alone_in(out):
+            for name, content in artefacts.items():
+                replace(out / name, content)
+            keep(out, f"{conversion.target.name} {conversion.output_format}", artefacts)
+    return [out / name for name in artefacts]
 
 
-def _finalized(conversion: Conversion, queries: list[Any]) -> bytes:
-    output = conversion.backend.finalize(queries, conversion.output_format)
-    return output.encode() if isinstance(output, str) else output
+def _artefacts(conversion: Conversion) -> dict[str, bytes]:
+    """Return the files, by their paths; a rule of which none can be made is left out, and named."""
 
+    def made(queries: dict[str, list[Any]]) -> dict[str, bytes]:
+        artefacts: dict[str, bytes] = conversion.backend.artefacts(queries, conversion.output_format)
+        return artefacts
 
-def _unpacked(archive: bytes) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        for entry in files:
-            content = files.extractfile(entry)
-            if content is not None:
-                yield entry.name, content.read()
+    if not conversion.queries:
+        return {}
+    try:
+        return made(conversion.queries)
+    except Exception:  # of some rule: the others are written
+        for name, queries in list(conversion.queries.items()):
+            try:
+                made({name: queries})
+            except Exception as error:
+                conversion.problems.append(problem_of(error, conversion.rules[name]))
+                del conversion.queries[name]
+        return made(conversion.queries) if conversion.queries else {}
 
 
 def _file_stem(rule: Rule, taken: dict[str, Any]) -> str:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 import yaml
-from sigma.backends.keywatch._sliding import Rule, counted_field, in_order
+from sigma.backends.keywatch._correlation import Correlation, Rule, in_order
+from sigma.backends.keywatch._repairs import fits
 from sigma.collection import SigmaCollection
 from sigma.correlations import SigmaCorrelationRule
-from sigma.exceptions import SigmaError, SigmaRuleLocation, SigmaRuleNotFoundError
+from sigma.exceptions import SigmaError, SigmaRuleLocation
+from sigma.filters import SigmaFilter  # type: ignore[attr-defined]
 from sigma.pipelines.keywatch._pack import PACK
 from sigma.rule import SigmaDetection, SigmaRule
-from sigma.rule.base import SigmaYAMLLoader
 from sigma.types import SigmaFieldReference
 
+from keywatch.conversion.documents import Document, read_documents
 from keywatch.conversion.settings import check_rule_settings
 from keywatch.errors import UserError, line_of
 
@@ -31,16 +34,18 @@ class Pack:
 
     def in_order(self) -> list[Rule]:
         """Return the rules that are alerts by themselves, and those that they refer to, each after the latter."""
-        rules = in_order(self.collection.rules)
+        outputs = {id(rule) for rule in self.outputs()}
         needed: set[int] = set()
+        rules = in_order(self.collection.rules)
         for rule in reversed(rules):
-            if self.is_output(rule) or id(rule) in needed:
+            if id(rule) in outputs | needed:
                 needed |= {id(rule), *(id(reference.rule) for reference in getattr(rule, "referenced_rules", ()))}
         return [rule for rule in rules if id(rule) in needed]
 
-    def is_output(self, rule: Rule) -> bool:
-        """Tell whether a rule is an alert by itself, and enabled."""
-        return rule._output and rule.name not in self.disabled
+    def outputs(self) -> list[Rule]:
+        """Return the rules that are alerts by themselves, and enabled."""
+        rules: Iterable[Any] = self.collection.get_output_rules()
+        return [rule for rule in rules if rule.name not in self.disabled]
 
 
 def load_pack(
@@ -53,124 +58,156 @@ def load_pack(
     :raises UserError: for settings that fit no rule.
     """
     problems: list[UserError] = []
-    documents = [document for path in _files(paths or [PACK], problems) for document in _documents(path, problems)]
-    names = {document["name"]: "correlation" in document for _, document in documents if "name" in document}
-    check_rule_settings(settings_path, settings, names)
-    documents += [document for path in _files(filters, problems, "*.y*ml") for document in _documents(path, problems)]
-    parts = []
-    for path, document in documents:
-        _apply_settings(document, settings["rules"].get(document.get("name"), {}))
-        try:
-            parts.append(_parse(document, path))
-        except Exception as error:  # pySigma meets odd YAML with whatever Python raises
-            problems.append(_problem(error, path))
-    problems += _doubles(parts)
-    collection = SigmaCollection.merge(parts, resolve_references=False)
-    problems += _drop_unresolved(collection)
-    problems += _idle_filters(collection)
+    documents = read_documents(paths or [PACK], "*.yml", problems)
+    check_rule_settings(settings_path, settings, {doc.name: doc.correlation for doc in documents if doc.name})
+    documents += read_documents(filters, "*.y*ml", problems)
+    for document in documents:
+        _apply_settings(document, settings["rules"].get(document.name, {}))
+    rules, sigma_filters, refused = _parsed(documents, problems)
+    rules, unresolved = _resolvable(rules, problems)
+    collection = SigmaCollection(rules, resolve_references=False)
+    for sigma_filter in sigma_filters:
+        _apply(sigma_filter, collection, problems)
+    collection.resolve_rule_references()
+    # What a correlation that could not be read builds on is no alert by itself either.
+    needed = set(chain(_needed_by_documents(refused), *(map(str, _references(rule)) for rule in unresolved)))
+    for rule in collection.rules:
+        if needed & {rule.name, str(rule.id)}:
+            rule.disable_output()
+    problems += _doubles(collection.rules)
     disabled = {name for name, values in settings["rules"].items() if not values.get("enabled", True)}
     return Pack(collection, disabled, problems)
 
 
 def problem_of(error: Exception, rule: Rule) -> UserError:
     """Say in one line what a conversion found wrong with a rule."""
-    path = rule.source.path if rule.source else None
     message = _message(error)
     if rule.title not in message:
         message = f"rule '{rule.title}': {message}"
-    return UserError(message, path, line_of(path, message.replace(f"'{rule.title}'", "")) if path else None)
+    return _located(message, rule.source, message.replace(f"'{rule.title}'", ""))
 
 
-def _files(paths: list[Path], problems: list[UserError], pattern: str = "*.yml") -> list[Path]:
-    files: list[Path] = []
-    for path in paths:
-        found = sorted(path.rglob(pattern)) if path.is_dir() else [path] if path.exists() else []
-        if not found:
-            problems.append(UserError(f"no {pattern} file there" if path.is_dir() else "no such file", path))
-        files += found
-    return files
-
-
-def _documents(path: Path, problems: list[UserError]) -> list[tuple[Path, dict[str, Any]]]:
-    try:
-        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), SigmaYAMLLoader))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problems.append(UserError(f"not YAML: {_message(error)}", path, mark.line + 1 if mark else 1))
-        return []
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(UserError(f"can't be read: {error}", path))
-        return []
-    wrong = [document for document in documents if not isinstance(document, dict | None)]
-    if wrong or not any(documents):
-        problems.append(UserError("not a Sigma rule: a mapping with title, logsource and detection is wanted", path, 1))
-        return []
-    return [(path, document) for document in documents if document]
-
-
-def _apply_settings(document: dict[str, Any], settings: dict[str, Any]) -> None:
+def _apply_settings(document: Document, settings: dict[str, Any]) -> None:
+    correlation = document.correlation
+    if correlation is None:
+        return
     if "threshold" in settings:
-        correlation = document["correlation"]
-        correlation["condition"] = {"field": correlation["condition"]["field"], "gte": settings["threshold"]}
+        kept = {key: value for key, value in correlation["condition"].items() if key in ("field", "percentile")}
+        correlation["condition"] = kept | {"gte": settings["threshold"]}
     if "timespan" in settings:
-        document["correlation"]["timespan"] = settings["timespan"]
+        correlation["timespan"] = settings["timespan"]
 
 
-def _parse(document: dict[str, Any], path: Path) -> SigmaCollection:
-    return SigmaCollection.from_dicts(
-        [document], source=SigmaRuleLocation(path), collect_filters=True, resolve_references=False
-    )
+def _parsed(
+    documents: list[Document], problems: list[UserError]
+) -> tuple[list[Rule], list[SigmaFilter], list[Document]]:
+    """Parse documents; return rules, filters, and the documents that can't be parsed."""
+    rules: list[Rule] = []
+    filters: list[SigmaFilter] = []
+    refused: list[Document] = []
+    for _, of_file in groupby(documents, key=lambda document: document.path):
+        together = list(of_file)
+        # Documents with an action change each other, so they are parsed at once.
+        at_once = any("action" in document.content for document in together)
+        for group in [together] if at_once else [[document] for document in together]:
+            location = SigmaRuleLocation(group[0].path, group[0].line)
+            try:
+                part = SigmaCollection.from_dicts(
+                    [document.content for document in group],
+                    source=location,
+                    collect_filters=True,
+                    resolve_references=False,
+                )
+            except Exception as error:  # pySigma meets odd YAML with whatever Python raises
+                problems.append(_located(_message(error), location))
+                refused += group
+            else:
+                rules += part.rules
+                filters += part.filters
+    return rules, filters, refused
 
 
-def _doubles(parts: list[SigmaCollection]) -> list[UserError]:
-    seen: dict[Any, Path] = {}
+def _resolvable(rules: list[Rule], problems: list[UserError]) -> tuple[list[Rule], list[SigmaCorrelationRule]]:
+    """Part the rules from the correlations that need a rule which is not there, or themselves."""
+    left_out: list[SigmaCorrelationRule] = []
+    while True:
+        known = {key: rule for rule in rules for key in (rule.name, str(rule.id)) if key}
+        for rule in rules:
+            if isinstance(rule, SigmaCorrelationRule) and (problem := _unresolvable(rule, known)):
+                problems.append(_located(problem, rule.source))
+                left_out.append(rule)
+                rules = [other for other in rules if other is not rule]
+                break
+        else:
+            return rules, left_out
+
+
+def _unresolvable(rule: SigmaCorrelationRule, known: dict[str, Rule]) -> str | None:
+    seen: list[Rule] = []
+    todo: list[Rule] = [rule]
+    while todo:
+        for reference in _references(todo.pop()):
+            if reference not in known:
+                return f"Rule '{reference}' not found in rule collection"
+            if known[reference] is rule:
+                return f"rule '{rule.title}' refers to itself, by way of '{reference}'"
+            if not any(known[reference] is other for other in seen):
+                seen.append(known[reference])
+                todo.append(known[reference])
+    return None
+
+
+def _references(rule: Rule) -> list[str]:
+    """Return the names or ids of the rules that a rule refers to, before they are resolved."""
+    if not isinstance(rule, SigmaCorrelationRule):
+        return []
+    if rule.rules is not None:
+        return [reference.reference for reference in rule.rules]
+    return list(getattr(rule.condition, "get_referenced_rules", list)())
+
+
+def _needed_by_documents(refused: list[Document]) -> Iterator[str]:
+    """Yield the names or ids of rules that correlations refer to which can't be parsed."""
+    for document in refused:
+        correlation = document.correlation or {}
+        if correlation.get("generate") is not True:
+            names = correlation.get("rules")
+            yield from (name for name in (names if isinstance(names, list) else [names]) if isinstance(name, str))
+
+
+def _apply(sigma_filter: SigmaFilter, collection: SigmaCollection, problems: list[UserError]) -> None:
+    """Put a filter into the rules it is for; name one that changes none: that would be an alert too many."""
+    try:
+        if any(fits(sigma_filter, rule) for rule in collection.rules):
+            collection.apply_filters([sigma_filter])
+            return
+        message = "fits no rule: its logsource, or the names under rules, match none"
+    except Exception as error:  # as for rules
+        message = f"can't be applied: {_message(error)}"
+    problems.append(_located(f"filter '{sigma_filter.title}' {message}", sigma_filter.source, message))
+
+
+def _doubles(rules: Iterable[Rule]) -> list[UserError]:
+    seen: dict[Any, Rule] = {}
     problems = []
-    for rule in (rule for part in parts for rule in part.rules):
-        assert rule.source is not None
+    for rule in rules:
         for key in (rule.id, rule.name, rule.title):
-            if key is not None and seen.setdefault(key, rule.source.path) is not rule.source.path:
-                message = f"'{key}' is the id, name or title of the rule in {seen[key]} too; each needs its own"
-                problems.append(UserError(message, rule.source.path, line_of(rule.source.path, message)))
+            other = seen.setdefault(key, rule) if key is not None else rule
+            if other is not rule and other.source is not None:
+                where = f"{other.source.path}:{other.source.line}"
+                message = f"'{key}' is the id, name or title of the rule in {where} too; each needs its own"
+                problems.append(_located(message, rule.source))
     return problems
 
 
-def _idle_filters(collection: SigmaCollection) -> list[UserError]:
-    """Name the filters that change no rule: a filter that silently does nothing is an alert too many."""
-    return [
-        UserError(
-            f"filter '{sigma_filter.title}' fits no rule: its logsource, or the names under rules, match none",
-            sigma_filter.source.path if sigma_filter.source else None,
-        )
-        for sigma_filter in collection.filters
-        if not any(sigma_filter._should_apply_on_rule(rule) for rule in collection.rules)
-    ]
+def _located(message: str, source: SigmaRuleLocation | None, words: str | None = None) -> UserError:
+    """Return a problem with the line that it is about.
 
-
-def _drop_unresolved(collection: SigmaCollection) -> list[UserError]:
-    """Leave out correlations whose rules are not there, so that the rest still converts."""
-    problems = []
-    while True:
-        try:
-            collection.resolve_rule_references()
-        except SigmaRuleNotFoundError as error:
-            missing = str(error)
-            rule = next(
-                rule
-                for rule in collection.rules
-                if isinstance(rule, SigmaCorrelationRule)
-                and any(f"'{reference.reference}'" in missing for reference in rule.rules or ())
-            )
-            problems.append(_problem(error, rule.source.path if rule.source else None))
-            collection.rules.remove(rule)
-            for other in collection.rules:
-                other._backreferences.clear()
-        else:
-            return problems
-
-
-def _problem(error: Exception, path: Path | None) -> UserError:
-    message = _message(error)
-    return UserError(message, path, line_of(path, message) if path else None)
+    :param words: what the line is looked for with, if it is another text than the message.
+    """
+    if source is None:
+        return UserError(message)
+    return UserError(message, source.path, line_of(source.path, words or message, source.line or 1))
 
 
 def _message(error: Exception) -> str:
@@ -179,6 +216,8 @@ def _message(error: Exception) -> str:
         return str(error.args[0]) if error.args else type(error).__name__
     if isinstance(error, yaml.MarkedYAMLError):
         return str(error.problem)
+    if isinstance(error, RecursionError):
+        return "its condition is nested too deeply"
     return f"{type(error).__name__}: {error}" if not isinstance(error, NotImplementedError) else str(error)
 
 
@@ -186,14 +225,14 @@ def fields_used(rules: Iterable[Rule]) -> list[str]:
     """Return the names of all fields that rules, and those they refer to, match, group by, count and show, in order."""
     names: dict[str, None] = {}
     for rule in rules:
-        if isinstance(rule, SigmaRule):
+        correlation = Correlation.of(rule)
+        if correlation is not None:
+            names |= dict.fromkeys(fields_used(reference.rule for reference in correlation.rule.referenced_rules))
+            names |= dict.fromkeys(correlation.keys)
+        elif isinstance(rule, SigmaRule):
             for detection in rule.detection.detections.values():
-                names.update(dict.fromkeys(_item_fields(detection)))
-        else:
-            names.update(dict.fromkeys(fields_used(reference.rule for reference in rule.referenced_rules)))
-            names.update(dict.fromkeys(rule.group_by or ()))
-            names[counted_field(rule)] = None
-        names.update(dict.fromkeys(rule.fields))
+                names |= dict.fromkeys(_item_fields(detection))
+        names |= dict.fromkeys(rule.fields)
     return list(names)
 
 

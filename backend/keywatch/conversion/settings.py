@@ -42,18 +42,28 @@ def load_settings(path: Path | None) -> dict[str, Any]:
     return settings
 
 
-def check_rule_settings(path: Path | None, settings: dict[str, Any], names: dict[str, bool]) -> None:
+def check_rule_settings(
+    path: Path | None, settings: dict[str, Any], correlations: dict[str, dict[str, Any] | None]
+) -> None:
     """Check the section `rules` against the rules that were loaded.
 
-    :param names: name of each rule → whether it is a correlation.
+    :param correlations: name of each rule → what it says under `correlation`; None for a rule of single events.
     :raises UserError: for a rule that does not exist, and for a threshold or window where there is none.
     """
     for name, values in settings["rules"].items():
-        if name not in names:
-            raise _error(path, ["rules", name], f"there is no rule '{name}'; choose from: {', '.join(sorted(names))}")
-        for key in ("threshold", "timespan"):
-            if key in values and not names[name]:
-                raise _error(path, ["rules", name, key], f"'{name}' counts nothing and has no {key}; it takes: enabled")
+        if name not in correlations:
+            choices = ", ".join(sorted(correlations))
+            raise _error(path, ["rules", name], f"there is no rule '{name}'; choose from: {choices}")
+        correlation = correlations[name]
+        takes = ["enabled"]
+        if correlation is not None:
+            takes += ["timespan"]
+        if correlation is not None and isinstance(correlation.get("condition"), dict):
+            takes += ["threshold"]
+        for key in values:
+            if key not in takes:
+                message = f"'{name}' counts nothing and has no {key}; it takes: {', '.join(takes)}"
+                raise _error(path, ["rules", name, key], message)
 
 
 def _schema() -> dict[str, Any]:

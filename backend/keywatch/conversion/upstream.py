@@ -9,7 +9,8 @@ from typing import Any
 
 from sigma.pipelines.keywatch._pack import PACK, read_yaml
 
-from keywatch.errors import UserError, writing
+from keywatch.errors import UserError
+from keywatch.files import replace
 
 #: The order that SigmaHQ's rule conventions give (sigma-specification, sigmahq/sigmahq-rule-convention.md), with the
 #: keys that correlations have besides.
@@ -31,10 +32,8 @@ def upstream(folder: Path) -> list[Path]:
         _check(path, rule)
     files = {path.relative_to(PACK): path.read_text(encoding="utf-8") for path in rules}
     files[Path("pull-request.md")] = "".join(_request(rules))
-    with writing(folder):
-        for name, text in files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text, encoding="utf-8")
+    for name, text in files.items():
+        replace(folder / name, text)
     return [folder / name for name in files]
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sigma.backends.keywatch._sliding import Rule, least
+from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationTimespan
 
 from keywatch.conversion.convert import convert
 from keywatch.conversion.rules import Pack
 from keywatch.conversion.targets import TARGETS
-from keywatch.errors import UserError, writing
+from keywatch.errors import UserError
+from keywatch.files import replace as replace_file
 from keywatch.hunting.hunt import Alert, Progress, alerts_in, loaded
 from keywatch.hunting.records import Coverage, Selection
 
@@ -138,8 +140,9 @@ def write_proposals(result: Backtest, most_a_week: float, path: Path) -> list[st
         values["threshold"] = proposal
         values.yaml_add_eol_comment(reason, "threshold")
         lines.append(f"{rule.name}: threshold {proposal} ({reason})")
-    with writing(path), path.open("w", encoding="utf-8") as stream:
-        yaml.dump(settings, stream)
+    text = StringIO()
+    yaml.dump(settings, text)
+    replace_file(path, text.getvalue())
     return lines
 
 
@@ -154,8 +157,9 @@ def _reason(result: Backtest, rule: RuleResult, proposal: int) -> str:
 
 def _result(name: str, rule: Rule) -> RuleResult:
     result = RuleResult(rule.name or name, rule.title, rule.level.name.lower() if rule.level else "")
-    if isinstance(rule, SigmaCorrelationRule):
-        result.threshold, result.window = least(rule), rule.timespan.spec
+    correlation = Correlation.of(rule)
+    if correlation is not None:
+        result.threshold, result.window = correlation.least, correlation.rule.timespan.spec
     return result
 
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
-from sigma.backends.keywatch._sliding import Rule, counted_field
-from sigma.correlations import SigmaCorrelationRule
+from sigma.backends.keywatch._correlation import Correlation, Rule
 
 from keywatch.conversion.convert import Conversion
 from keywatch.conversion.rules import fields_used
@@ -191,27 +190,29 @@ def _alerts(connection: duckdb.DuckDBPyConnection, conversion: Conversion, name:
 
 
 def _alert(rule: Rule, row: dict[str, Any]) -> Alert:
-    if isinstance(rule, SigmaCorrelationRule):
-        group_by, counted = rule.group_by or [], counted_field(rule)
+    correlation = Correlation.of(rule)
+    group: tuple[str, ...] = ("eventID",)
+    keys = group
+    values: list[str] = []
+    count = events = 1
+    if correlation is not None:
+        group, keys = correlation.group, correlation.keys
         count, events = row["value_count"], row["event_count"]
-        values, seen = row[counted], (row["first_seen"], row["last_seen"])
-    else:
-        group_by, counted, count, events, values = ["eventID"], "", 1, 1, []
-        seen = (row["eventTime"], row["eventTime"])
+        values = row[correlation.counted] if correlation.counted else []
     return Alert(
         rule_id=str(rule.id),
         title=rule.title,
         level=rule.level.name.lower() if rule.level else "",
-        group={name: row[name] for name in group_by},
+        group={name: row[name] for name in group},
         count=count,
         values=values,
-        first_seen=_iso(seen[0]),
-        last_seen=_iso(seen[1]),
+        first_seen=_iso(row["first_seen"] if correlation else row["eventTime"]),
+        last_seen=_iso(row["last_seen"] if correlation else row["eventTime"]),
         events=events,
         evidence={
             name: row[name] if isinstance(row[name], list) else [row[name]] if row[name] else []
             for name in rule.fields
-            if name not in group_by and name != counted
+            if name not in keys
         },
     )
 

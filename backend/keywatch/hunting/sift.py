@@ -24,7 +24,7 @@ from itertools import chain
 from typing import NamedTuple
 
 import stringzilla as sz
-from sigma.backends.keywatch._sliding import Rule
+from sigma.backends.keywatch._correlation import Rule
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionOR
 from sigma.rule import SigmaRule
 from sigma.types import SigmaString

@@ -1,4 +1,4 @@
-"""The pack's backends, as sigma-cli discovers them."""
+"""The pack's backends, as sigma-cli discovers them: it looks into this module's namespace."""
 
 from .athena import KeywatchAthenaBackend, KeywatchLakeBackend
 from .datadog import KeywatchDatadogBackend

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from sigma.backends.keywatch._correlation import Correlation, Rule, level_of
 from sigma.conditions import ConditionFieldEqualsValueExpression
 from sigma.conversion.base import TextQueryBackend
 from sigma.conversion.state import ConversionState
-from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationTimespan
+from sigma.correlations import SigmaCorrelationTimespan
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.processing.pipeline import ProcessingPipeline
-from sigma.rule import SigmaRule
+from sigma.rule.attributes import SigmaLevel
 from sigma.types import SigmaCIDRExpression
 
 
@@ -22,29 +24,61 @@ class Schedule:
     interval: int
     ingest_delay: int
 
-    def look_back(self, rule: SigmaRule | SigmaCorrelationRule) -> int:
-        """Return the seconds that a run must look back, so that no run leaves a hole.
+
+@dataclass(frozen=True)
+class Detection:
+    """A converted rule, and what an artefact says of it besides its query."""
+
+    rule: Rule
+    query: Any
+    schedule: Schedule
+    #: What the pipeline says of the target: the index and the like.
+    settings: Mapping[str, Any]
+
+    @property
+    def correlation(self) -> Correlation | None:
+        """The view of a correlation; None for a rule of single events."""
+        return Correlation.of(self.rule)
+
+    @property
+    def level(self) -> SigmaLevel:
+        """The rule's level; medium for one that does not say."""
+        return level_of(self.rule)
+
+    @property
+    def description(self) -> str:
+        """The rule's description, or its title, in one line."""
+        return one_line(self.rule.description or self.rule.title)
+
+    @property
+    def look_back(self) -> int:
+        """The seconds that a run must look back, so that no run leaves a hole.
 
         An event that arrives `ingest_delay` late is first seen by a run up to `interval` after that, and the window
         that ends with it must still be seen whole.
         """
-        window = rule.timespan.seconds if isinstance(rule, SigmaCorrelationRule) else 0
-        return window + self.interval + self.ingest_delay
+        window = self.correlation.window if self.correlation else 0
+        return window + self.schedule.interval + self.schedule.ingest_delay
 
-    def suppression(self, rule: SigmaRule | SigmaCorrelationRule) -> int:
-        """Return the seconds for which an alert holds back others of its group: as long as its events are looked at.
+    @property
+    def suppression(self) -> int:
+        """The seconds for which an alert holds back others of its group: as long as its events are looked at.
 
         A shorter time, such as the window, would raise the same alert again. The minute more is for an event on the
         edge of two runs, which both may see.
         """
-        return self.look_back(rule) + 60
+        return self.look_back + 60
+
+
+def one_line(text: str) -> str:
+    """Return a text with a space in place of each line break."""
+    return " ".join(text.split())
 
 
 class ArtefactBackend(TextQueryBackend):
     """A backend that writes files that a SIEM imports."""
 
-    #: format → the files it is written to; {rule} stands for the name of a rule, and makes it one file a rule (or a
-    #: group of them, see `grouped`); a name that ends in / is a folder that the output, an archive, is unpacked into.
+    #: format → the files it is written to; {rule} stands for the name of a rule, and makes it one file a rule.
     files: ClassVar[dict[str, tuple[str, ...]]]
     #: format → one line that says how to import what was written.
     import_steps: ClassVar[dict[str, str]]
@@ -68,6 +102,10 @@ class ArtefactBackend(TextQueryBackend):
             SigmaCorrelationTimespan(interval).seconds, SigmaCorrelationTimespan(ingest_delay).seconds
         )
 
+    def detection(self, rule: Rule, query: Any) -> Detection:
+        """Return what an artefact is made of."""
+        return Detection(rule, query, self.schedule, self.last_processing_pipeline.state)
+
     def convert_condition_field_eq_val_cidr(
         self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
     ) -> Any:
@@ -85,9 +123,17 @@ class ArtefactBackend(TextQueryBackend):
                 )
         return super().convert_condition_field_eq_val_cidr(cond, state)
 
-    def grouped(self, queries: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """Put queries together that are written into one file, keyed by the name that stands for {rule} in its name.
+    def artefacts(self, queries: dict[str, list[Any]], output_format: str) -> dict[str, bytes]:
+        """Return the files that a format makes of converted rules: path → content.
 
         :param queries: name of a rule → its finished queries.
         """
-        return queries
+        everything = [query for of_rule in queries.values() for query in of_rule]
+        contents: dict[str, Any] = {}
+        for path in self.files[output_format]:
+            if "{rule}" in path:
+                for name, of_rule in queries.items():
+                    contents[path.format(rule=name)] = self.finalize(of_rule, output_format)
+            else:
+                contents[path] = self.finalize(everything, output_format)
+        return {path: text.encode() if isinstance(text, str) else text for path, text in contents.items()}

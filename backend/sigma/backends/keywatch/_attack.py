@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sigma.backends.keywatch._sliding import Rule
+from sigma.backends.keywatch._correlation import Rule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.pipelines.keywatch._pack import read_yaml
 

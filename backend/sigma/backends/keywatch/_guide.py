@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from string import Formatter
 
-from sigma.backends.keywatch._sliding import Rule, counted_field, least
-from sigma.correlations import SigmaCorrelationRule
+from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.pipelines.keywatch._cloudtrail import GUIDE
 from sigma.pipelines.keywatch._pack import Guide
 
@@ -33,9 +32,9 @@ def untemplated(text: str) -> str:
 
 def _thresholds(rules: Sequence[Rule], plain: Callable[[str], str]) -> str:
     said = [
-        f"{least(rule)} or more distinct {plain(counted_field(rule))} within {rule.timespan.spec}"
-        for rule in rules
-        if isinstance(rule, SigmaCorrelationRule)
+        f"{found.least} or more distinct {plain(found.counted)} within {found.rule.timespan.spec}"
+        for found in map(Correlation.of, rules)
+        if found is not None and found.counted is not None
     ]
     return f"Set here: {'; '.join(said)}. Why the default: " if said else ""
 

@@ -29,6 +29,17 @@ _FIELDS = Path(__file__).with_name("duckdb.yml")
 
 #: Where a rule carries its triage guide from the pipeline to the backend.
 GUIDE = "keywatch_guide"
+#: Where a rule carries which CloudTrail field each name of the schema stands for.
+_NAMES = "keywatch_names"
+
+
+def cloudtrail_names(rule: SigmaRule | SigmaCorrelationRule) -> dict[str, str]:
+    """Return name in the schema → CloudTrail's name, of the fields of a mapped rule and of those that it refers to."""
+    names: dict[str, str] = {}
+    for reference in getattr(rule, "referenced_rules", ()):
+        names |= cloudtrail_names(reference.rule)
+    names |= rule.custom_attributes.get(_NAMES, {})
+    return names
 
 
 def field_table(module: str) -> Any:
@@ -89,6 +100,7 @@ class StrictFieldMapping(FieldMappingTransformation):
                 source=rule.source,
             )
         self._rule = rule
+        rule.custom_attributes[_NAMES] = {mapped: name for name, mapped in self.mapping.items()}
         super().apply(rule)
         guide = rule.custom_attributes.get(GUIDE)
         if guide is not None:
@@ -99,9 +111,9 @@ class StrictFieldMapping(FieldMappingTransformation):
     def apply_field_name(self, field: str | None) -> str:
         """Look a field up in the table."""
         mapped = self.mapping.get(field)
+        assert self._rule is not None
         if isinstance(mapped, str):
             return mapped
-        assert self._rule is not None
         if field is None:
             raise SigmaTransformationError(
                 f"rule '{self._rule.title}': a keyword without a field can't be searched for in CloudTrail events; "

@@ -1,9 +1,6 @@
-r"""OpenSearch: monitors of its Alerting plugin, and the bare search.
+"""Query DSL over CloudTrail's records as OpenSearch maps them dynamically. A query is a JSON object.
 
-Every detection is a bucket-level monitor: a bucket for each principal, or for each event where a rule is of single
-events, so an alert names one of them and stays the same alert for as long as the bucket is found. The monitor pages
-through all buckets. The window is exact: a scripted metric keeps, for each Region, the times that matter, and slides a
-window over them. Conditions are Query DSL, which can ignore case; a query string can't.
+Conditions are Query DSL, which can ignore case; a query string can't.
 """
 
 from __future__ import annotations
@@ -12,108 +9,21 @@ import json
 from typing import Any, ClassVar
 
 from sigma.backends.keywatch._artefact import ArtefactBackend
-from sigma.backends.keywatch._attack import techniques_of
-from sigma.backends.keywatch._guide import guide_steps
-from sigma.backends.keywatch._sliding import (
-    Rule,
-    SlidingWindowBackend,
-    counted_field,
-    evidence_fields,
-    least,
-    level_of,
-    refuse_unslidable,
-)
+from sigma.backends.keywatch._correlation import Rule
+from sigma.backends.keywatch._sliding import SlidingWindowBackend
+from sigma.backends.keywatch.opensearch.monitor import KEYWORD, bare_search, monitor
+from sigma.backends.keywatch.opensearch.sliding import METRICS, Json
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationTypeLiteral
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
-from sigma.rule.attributes import SigmaLevel
 from sigma.types import SigmaString, SpecialChars
 
-Json = dict[str, Any]
-
-_SEVERITY = {SigmaLevel.CRITICAL: "1", SigmaLevel.HIGH: "2", SigmaLevel.MEDIUM: "3", SigmaLevel.LOW: "4"}
-#: CloudTrail's own time. @timestamp is the time of arrival where OpenSearch Ingestion writes it.
-_TIME = "eventTime"
-_EVENT = "eventID.keyword"
-_KEYWORD = ".keyword"
 #: Characters of a text, and of a pattern, that OpenSearch makes an automaton of: it refuses texts of more than 1000,
 #: and patterns that are complex, which none of 300 is.
-_LONGEST = {False: 1000, True: 300}
-#: Buckets on a page, and values of an evidence field: with all fields, fewer than search.max_buckets (65,535).
-_PAGE, _VALUES = 500, 10
+_LONGEST_TEXT, _LONGEST_PATTERN = 1000, 300
 #: Signs that mean something in Lucene's regular expressions.
 _REGEX_SIGNS = frozenset('.?+*|{}[]()"\\#@&<>~^$')
-
-
-def _script(text: str) -> str:
-    return " ".join(text.split())
-
-
-#: The largest number of distinct values in a window that ends with an event. Numbers stand in params: OpenSearch
-#: compiles 75 different scripts in 5 minutes. A time whose neighbours on both sides are in one window is left out as
-#: soon as it is seen: every window that holds it holds one of them.
-_INIT = "state.times = new HashMap();"
-_MAP = _script("""
-    if (!doc.containsKey(params.time) || !doc.containsKey(params.field) || doc[params.time].size() == 0) { return; }
-    long at = doc[params.time].value.toInstant().toEpochMilli();
-    for (def value : doc[params.field]) {
-        TreeSet times = state.times.get(value);
-        if (times == null) { times = new TreeSet(); state.times.put(value, times); }
-        def before = times.floor(at);
-        def after = times.ceiling(at);
-        if (before != null && after != null && after - before <= params.window) { continue; }
-        times.add(at);
-        if (before != null) {
-            def first = times.lower(before);
-            if (first != null && at - first <= params.window) { times.remove(before); }
-        }
-        if (after != null) {
-            def last = times.higher(after);
-            if (last != null && last - at <= params.window) { times.remove(after); }
-        }
-    }
-""")
-_COMBINE = _script("""
-    Map all = new HashMap();
-    for (def entry : state.times.entrySet()) { all.put(entry.getKey(), new ArrayList(entry.getValue())); }
-    return all;
-""")
-_REDUCE = _script("""
-    Map numbers = new HashMap();
-    for (def part : states) {
-        if (part != null) { for (def value : part.keySet()) { numbers.putIfAbsent(value, numbers.size()); } }
-    }
-    int n = numbers.size();
-    if (n == 0) { return 0; }
-    List codes = new ArrayList();
-    for (def part : states) {
-        if (part != null) {
-            for (def entry : part.entrySet()) {
-                long number = numbers.get(entry.getKey());
-                for (def at : entry.getValue()) { codes.add(at * n + number); }
-            }
-        }
-    }
-    Collections.sort(codes);
-    int[] counts = new int[n];
-    int live = 0;
-    int most = 0;
-    int first = 0;
-    for (def code : codes) {
-        while (codes.get(first) / n < code / n - params.window) {
-            int old = (int) (codes.get(first) % n);
-            counts[old]--;
-            if (counts[old] == 0) { live--; }
-            first++;
-        }
-        int number = (int) (code % n);
-        counts[number]++;
-        if (counts[number] == 1) { live++; }
-        if (live > most) { most = live; }
-    }
-    return most;
-""")
 
 
 class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
@@ -138,6 +48,7 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
     requires_pipeline: ClassVar[bool] = True
 
     correlation_methods: ClassVar[dict[str, str]] = {"sliding": "Exact sliding windows, in a scripted metric"}
+    sliding: ClassVar = METRICS
 
     def convert_condition_or(self, cond: ConditionOR, state: ConversionState) -> Any:
         """Join alternatives."""
@@ -164,7 +75,7 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
         """
         field, value = cond.field, cond.value
         assert isinstance(value, SigmaString)
-        if not field.endswith(_KEYWORD):
+        if not field.endswith(KEYWORD):
             return _boolean(field, value)
         # Only the case of ASCII letters is ignored.
         if not str(value).isascii() or _is_variable(value):
@@ -200,7 +111,7 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
     ) -> Any:
         """Compare with true or false."""
         value = bool(getattr(cond.value, "boolean", False))
-        return {"term": {cond.field: {"value": str(value).lower() if cond.field.endswith(_KEYWORD) else value}}}
+        return {"term": {cond.field: {"value": str(value).lower() if cond.field.endswith(KEYWORD) else value}}}
 
     def convert_condition_field_eq_val_null(
         self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
@@ -246,21 +157,13 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
 
         :raises SigmaFeatureNotSupportedByBackendError: for one that has no meaning as a sliding window.
         """
-        refuse_unslidable(rule, correlation_type)
+        self.slidable(rule, correlation_type)
         queries = [query for ref in rule.referenced_rules for query in ref.rule.get_conversion_result()]
         return [{"bool": {"should": queries, "minimum_should_match": 1}} if len(queries) > 1 else queries[0]]
 
     def finalize_query_dsl(self, rule: Rule, query: Json, index: int, state: ConversionState) -> Json:
         """Return the search of what would be alerts now."""
-        look_back = {"gte": f"now-{self.schedule.look_back(rule)}s", "lte": "now"}
-        search = _search(rule, query, look_back)
-        if isinstance(rule, SigmaCorrelationRule):
-            script = {"source": "params.value_count >= params.least", "params": {"least": least(rule)}}
-            [buckets] = search["aggregations"].values()
-            buckets["aggregations"]["alerts"] = {
-                "bucket_selector": {"buckets_path": {"value_count": "value_count.value"}, "script": script}
-            }
-        return search
+        return bare_search(self.detection(rule, query))
 
     finalize_query_default = finalize_query_dsl
 
@@ -273,107 +176,7 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
 
     def finalize_query_monitor(self, rule: Rule, query: Json, index: int, state: ConversionState) -> Json:
         """Return a monitor as the Alerting plugin's API takes it."""
-        period = {
-            "gte": f"{{{{period_end}}}}||-{self.schedule.look_back(rule)}s",
-            "lte": "{{period_end}}",
-            "format": "epoch_millis",
-        }
-        settings = self.last_processing_pipeline.state
-        search = _search(rule, query, period)
-        path, number = ("value_count.value", least(rule)) if isinstance(rule, SigmaCorrelationRule) else ("_count", 1)
-        return {
-            "type": "monitor",
-            "monitor_type": "bucket_level_monitor",
-            "name": rule.title,
-            "enabled": True,
-            "schedule": {"period": {"interval": self.schedule.interval // 60, "unit": "MINUTES"}},
-            "inputs": [{"search": {"indices": settings["index"].split(","), "query": search}}],
-            "triggers": [
-                {
-                    "bucket_level_trigger": {
-                        "name": rule.title,
-                        "severity": _SEVERITY.get(level_of(rule), "5"),
-                        "condition": {
-                            "buckets_path": {"value_count": path},
-                            "parent_bucket_path": next(iter(search["aggregations"])),
-                            "script": {"source": f"params.value_count >= {number}", "lang": "painless"},
-                            "gap_policy": "skip",
-                        },
-                        "actions": [_action(rule, settings["channel"])],
-                    }
-                }
-            ],
-        }
-
-
-def _search(rule: Rule, condition: Json, period: Json) -> Json:
-    """Return the search: a bucket for each group, with what an alert shows."""
-    if isinstance(rule, SigmaCorrelationRule):
-        name, group, counted = "principals", list(rule.group_by or ()), [counted_field(rule)]
-        shown, most = evidence_fields(rule), {"value_count": _most_values(rule)}
-    else:
-        name, group, counted, shown, most = "events", [_EVENT], [], rule.fields, {}
-    evidence = [field for field in dict.fromkeys([*counted, *shown]) if field not in group]
-    return {
-        "size": 0,
-        "query": {
-            "bool": {
-                "filter": [{"range": {_TIME: period}}, condition],
-                "must_not": [{"term": {field: {"value": ""}}} for field in [*group, *counted]],
-            }
-        },
-        "aggregations": {
-            name: {
-                "composite": {
-                    "size": _PAGE,
-                    "sources": [{field.removesuffix(_KEYWORD): {"terms": {"field": field}}} for field in group],
-                },
-                "aggregations": most
-                | {"first_seen": {"min": {"field": _TIME}}, "last_seen": {"max": {"field": _TIME}}}
-                | {field.removesuffix(_KEYWORD): {"terms": {"field": field, "size": _VALUES}} for field in evidence},
-            }
-        },
-    }
-
-
-def _most_values(rule: SigmaCorrelationRule) -> Json:
-    return {
-        "scripted_metric": {
-            "params": {"time": _TIME, "field": counted_field(rule), "window": rule.timespan.seconds * 1000},
-            "init_script": _INIT,
-            "map_script": _MAP,
-            "combine_script": _COMBINE,
-            "reduce_script": _REDUCE,
-        }
-    }
-
-
-def _action(rule: Rule, channel: str) -> Json:
-    """Return the notification of new alerts: who, and the triage guide.
-
-    The plugin gives a message the monitor's name and the buckets' keys; no text of the rule itself stands in it, which
-    could be taken for variables.
-    """
-    techniques = ", ".join(f"{name} {entry['name']}" for name, entry in techniques_of(rule).items())
-    steps = guide_steps([rule], _shown, plain=lambda name: name.removesuffix(_KEYWORD))
-    text = [
-        "{{ctx.monitor.name}}: {{#ctx.newAlerts}}{{bucket_keys}} {{/ctx.newAlerts}}",
-        f"ATT&CK: {techniques}. The values of an alert are in its bucket, under Alerts.",
-        *(f"{title}\n{text}" for title, text in steps),
-    ]
-    return {
-        "name": "notify",
-        "destination_id": channel,
-        "subject_template": {"source": "{{ctx.monitor.name}}", "lang": "mustache"},
-        "message_template": {"source": "\n\n".join(text), "lang": "mustache"},
-        "throttle_enabled": False,
-        # An alert that is found again is the same alert, and says nothing new.
-        "action_execution_policy": {"action_execution_scope": {"per_alert": {"actionable_alerts": ["NEW"]}}},
-    }
-
-
-def _shown(name: str) -> str:
-    return f"`{name.removesuffix(_KEYWORD)}`"
+        return monitor(self.detection(rule, query))
 
 
 def _boolean(field: str, value: SigmaString) -> Json:
@@ -402,7 +205,7 @@ def _pattern(value: SigmaString) -> str:
 
 def _limited(value: SigmaString, text: str) -> str:
     """Return the text that a query has for a value, unless it is too long, escapes counted."""
-    longest = _LONGEST[value.contains_special()]
+    longest = _LONGEST_PATTERN if value.contains_special() else _LONGEST_TEXT
     if len(text) > longest:
         raise SigmaFeatureNotSupportedByBackendError(
             f"value '{str(value)[:20]}…' has {len(text)} characters; OpenSearch compares with up to {longest}"

@@ -1,0 +1,80 @@
+"""A typed view of a correlation rule: what it groups by, what it counts and how much of it is an alert."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from sigma.correlations import (
+    SigmaCorrelationCondition,
+    SigmaCorrelationConditionOperator,
+    SigmaCorrelationRule,
+)
+from sigma.rule import SigmaRule
+from sigma.rule.attributes import SigmaLevel
+
+Rule = SigmaRule | SigmaCorrelationRule
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """What a correlation says, in the field names that its rule has at the moment."""
+
+    rule: SigmaCorrelationRule
+    #: The fields whose values tell one group from another; none puts all events into one group.
+    group: tuple[str, ...]
+    #: The field whose distinct values are counted; None where events or rules are counted.
+    counted: str | None
+    #: The least count that is an alert; None where the condition is not a least count.
+    least: int | None
+
+    @classmethod
+    def of(cls, rule: Rule) -> Self | None:
+        """Return the view of a correlation; None for a rule of single events."""
+        if not isinstance(rule, SigmaCorrelationRule):
+            return None
+        condition = rule.condition
+        counted = least = None
+        if isinstance(condition, SigmaCorrelationCondition):
+            counted = condition.fieldref if isinstance(condition.fieldref, str) else None
+            beyond = {SigmaCorrelationConditionOperator.GTE: 0, SigmaCorrelationConditionOperator.GT: 1}
+            least = condition.count + beyond[condition.op] if condition.op in beyond else None
+        return cls(rule, tuple(rule.group_by or ()), counted, least)
+
+    @property
+    def type(self) -> str:
+        """The correlation type, as Sigma's specification names it."""
+        return str(self.rule.type)
+
+    @property
+    def window(self) -> int:
+        """The length of the window, in seconds."""
+        return self.rule.timespan.seconds
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The fields without which an event takes no part: those of the group, and the one that is counted."""
+        return self.group if self.counted is None else (*self.group, self.counted)
+
+    @property
+    def evidence(self) -> list[str]:
+        """The fields that an alert shows besides its keys: those of the correlation and of its rules."""
+        names = [name for reference in self.rule.referenced_rules for name in reference.rule.fields] + self.rule.fields
+        return [name for name in dict.fromkeys(names) if name not in self.keys]
+
+
+def in_order(rules: Iterable[Rule]) -> list[Rule]:
+    """Return resolved rules so that each stands after those that it refers to."""
+    return sorted(rules, key=_depth)
+
+
+def _depth(rule: Rule) -> int:
+    if isinstance(rule, SigmaRule):
+        return 0
+    return 1 + max((_depth(reference.rule) for reference in rule.referenced_rules), default=0)
+
+
+def level_of(rule: Rule) -> SigmaLevel:
+    """Return a rule's level; medium for one that does not say."""
+    return rule.level or SigmaLevel.MEDIUM

@@ -1,0 +1,66 @@
+"""What pySigma 1.5 does wrong, mended where a backend can be extended, and the few private members that this takes.
+
+`tests/test_stock.py` has the least input for each defect, and fails when upstream has mended it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from sigma.backends.keywatch._correlation import Rule, in_order
+from sigma.collection import SigmaCollection
+from sigma.conversion.base import TextQueryBackend
+from sigma.correlations import SigmaCorrelationRule
+from sigma.exceptions import SigmaError
+from sigma.filters import SigmaFilter  # type: ignore[attr-defined]
+from sigma.rule import SigmaRule
+
+
+class RepairedBackend(TextQueryBackend):
+    """A text backend whose order, generated rules and collected errors are right."""
+
+    def convert(self, rule_collection: SigmaCollection, *args: Any, **kwargs: Any) -> Any:
+        """Convert a collection, each rule after those that it refers to.
+
+        pySigma 1.5 sorts by an order in which most rules compare as equal, and so can put a correlation first. Mended
+        in 2.0.
+        """
+        rule_collection.resolve_rule_references()
+        rule_collection.rules = in_order(rule_collection.rules)
+        return super().convert(rule_collection, *args, **kwargs)
+
+    def convert_rule(
+        self, rule: SigmaRule, output_format: str | None = None, callback: Callable[..., Any] | None = None
+    ) -> list[Any]:
+        """Convert a rule. One that a correlation refers to with `generate: true` is an alert by itself too.
+
+        pySigma, 2.0.1 too, leaves the query of such a rule unfinished: it is what the correlation builds on.
+        """
+        queries = super().convert_rule(rule, output_format, callback)
+        if not queries or not rule._backreferences or self.finalize_correlation_subqueries:
+            return queries
+        states = rule.get_conversion_states()
+        return [
+            self.finalize_query(rule, query, index, states[index], output_format or self.default_format)
+            for index, query in enumerate(queries)
+        ]
+
+    def convert_correlation_rule(self, rule: SigmaCorrelationRule, *args: Any, **kwargs: Any) -> list[Any]:
+        """Convert a correlation; where errors are collected, collect its own too.
+
+        pySigma, 2.0.1 too, collects those of plain rules only.
+        :raises sigma.exceptions.SigmaError: if it can't be converted, and errors are not collected.
+        """
+        try:
+            return super().convert_correlation_rule(rule, *args, **kwargs)
+        except SigmaError as error:
+            if not self.collect_errors:
+                raise
+            self.errors.append((cast(Any, rule), error))
+            return []
+
+
+def fits(sigma_filter: SigmaFilter, rule: Rule) -> bool:
+    """Tell whether a filter changes a rule. pySigma applies filters without saying to which."""
+    return bool(sigma_filter._should_apply_on_rule(rule))

@@ -1,0 +1,89 @@
+"""Exact windows in Trino's SQL, as a list of named stages.
+
+Trino has no DISTINCT in windows, so the distinct values in a window are counted as a sum that runs through time: a
+value counts from its first event to a window after its last, or without a break when it is seen again before.
+Beginnings come before ends of the same second, so both ends of a window are in. Exact, and sorted once.
+
+`matched` are the events, under CloudTrail's names; `present` adds when each value was seen before and after; `steps`
+are the beginnings and ends; `counted` is the running sum; `crossed` marks where it reaches the threshold; `alerts` are
+the spans over it; the last SELECT gathers what lies in them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sigma.backends.keywatch._correlation import Correlation, Rule
+from sigma.backends.keywatch._sliding import SlidingWindowBackend
+from sigma.backends.keywatch._sql import quoted
+from sigma.correlations import SigmaCorrelationRule
+from sigma.pipelines.keywatch._cloudtrail import cloudtrail_names
+
+
+class AthenaSliding(SlidingWindowBackend):
+    """The method `sliding` in Trino's SQL."""
+
+    evidence: ClassVar[str] = ",\n    array_sort(array_agg(DISTINCT {field}) FILTER (WHERE {field} <> '')) AS {field}"
+    sliding: ClassVar[dict[str, str]] = {
+        "value_count": """WITH matched AS (
+{search}
+),
+present AS (
+    SELECT *,
+        lag("time") OVER (PARTITION BY {groupby}, {field} ORDER BY "time") AS before,
+        lead("time") OVER (PARTITION BY {groupby}, {field} ORDER BY "time") AS after
+    FROM matched
+    WHERE {present}
+), steps AS (
+    SELECT {groupby}, "time" AS at, 1 AS step FROM present
+    WHERE before IS NULL OR before < "time" - {window}
+    UNION ALL
+    SELECT {groupby}, "time" + {window} AS at, -1 AS step FROM present
+    WHERE after IS NULL OR after > "time" + {window}
+), counted AS (
+    SELECT *, sum(step) OVER (
+        PARTITION BY {groupby} ORDER BY at, step DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ) AS value_count
+    FROM steps
+),
+crossed AS (
+    SELECT *, CASE WHEN step = 1 AND value_count = {count} THEN 1 ELSE 0 END AS opens
+    FROM counted
+    WHERE value_count >= {count} OR step = -1 AND value_count = {count} - 1
+), numbered AS (
+    SELECT *, sum(opens) OVER (
+        PARTITION BY {groupby} ORDER BY at, step DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ) AS alert_number
+    FROM crossed
+), alerts AS (
+    SELECT {groupby}, max(value_count) AS most_values, min(at) - {window} AS window_start, max(at) AS window_end
+    FROM numbered GROUP BY {groupby}, alert_number
+)
+SELECT {groupby}, most_values AS value_count,
+    array_sort(array_agg(DISTINCT {field})) AS {field},
+    from_unixtime(min("time")) AS first_seen, from_unixtime(max("time")) AS last_seen, count(*) AS event_count{fields}
+FROM alerts JOIN present USING ({groupby})
+WHERE "time" BETWEEN window_start AND window_end
+GROUP BY {groupby}, most_values, window_start
+ORDER BY first_seen, {groupby}""",
+    }
+
+    def sliding_variables(self, correlation: Correlation) -> dict[str, str]:
+        """Add the condition that the group's fields and the counted field have a value."""
+        present = " AND ".join(f"{self.column(correlation.rule, name)} <> ''" for name in correlation.keys)
+        return super().sliding_variables(correlation) | {"present": present}
+
+    def column(self, rule: Rule, field: str) -> str:
+        """Write the name that a field has after the first stage: CloudTrail's."""
+        return quoted(cloudtrail_names(rule).get(field, field))
+
+    def convert_correlation_search(self, rule: SigmaCorrelationRule, **kwargs: Any) -> str:
+        """Make the first stage of the conditions of the rules referred to."""
+        correlation = Correlation.of(rule)
+        assert correlation is not None
+        condition = super().convert_correlation_search(rule, **kwargs)
+        return self.selected(rule, [*correlation.keys, *correlation.evidence], condition)
+
+    def selected(self, rule: Rule, fields: list[str], condition: str) -> str:
+        """Write the SELECT of the events that meet a condition."""
+        raise NotImplementedError

@@ -1,0 +1,121 @@
+"""Datadog's log search. Attributes are compared with regard to case: Datadog has no other way."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sigma.backends.keywatch._artefact import ArtefactBackend
+from sigma.backends.keywatch._correlation import Rule
+from sigma.backends.keywatch._sliding import SlidingWindowBackend
+from sigma.backends.keywatch.datadog.rule import Part, grouped, part, rules_json, terraform_json
+from sigma.conditions import ConditionAND, ConditionNOT, ConditionOR
+from sigma.conversion.state import ConversionState
+from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
+from sigma.types import SigmaString
+
+#: What means something in an unquoted value: the union of what Datadog's documentation lists in its versions.
+_SPECIAL = '+-=&|><!(){}[]^"“”~*?:\\#'
+
+
+class KeywatchDatadogBackend(ArtefactBackend, SlidingWindowBackend):
+    """Datadog's log search, and its detection rules."""
+
+    identifier: ClassVar[str] = "keywatch_datadog"
+    name: ClassVar[str] = "Datadog Cloud SIEM detection rules, for CloudTrail (keywatch)"
+    formats: ClassVar[dict[str, str]] = {
+        "rule": "detection rules for POST /api/v2/security_monitoring/rules, one a detection with its cases",
+        "terraform": "the same as Terraform's datadog_security_monitoring_rule, in its JSON syntax",
+        "default": "the same as rule",
+    }
+    default_format: ClassVar[str] = "rule"
+    files: ClassVar[dict[str, tuple[str, ...]]] = {
+        "rule": ("{rule}.json",),
+        "terraform": ("terraform/keywatch.tf.json",),
+    }
+    import_steps: ClassVar[dict[str, str]] = {
+        "rule": "POST each file to /api/v2/security_monitoring/rules (docs/datadog.md has the command)",
+        "terraform": "put terraform/keywatch.tf.json into a Terraform configuration; terraform init, plan, apply",
+    }
+    requires_pipeline: ClassVar[bool] = True
+
+    precedence = (ConditionNOT, ConditionAND, ConditionOR)
+    parenthesize = True
+    group_expression = "({expr})"
+    and_token = "AND"
+    or_token = "OR"
+    not_token = "-"
+    eq_token = ":"
+    bool_values: ClassVar = {True: "true", False: "false"}
+    field_null_expression = "-{field}:*"
+    field_exists_expression = "{field}:*"
+    field_not_exists_expression = "-{field}:*"
+    case_sensitive_match_expression = "{field}:{value}"
+
+    convert_or_as_in = True
+    in_expressions_allow_wildcards = True
+    field_in_list_expression = "{field}:({list})"
+    or_in_operator = ""
+    list_separator = " OR "
+
+    correlation_methods: ClassVar[dict[str, str]] = {"sliding": "Datadog's own sliding windows"}
+    #: Datadog evaluates a rule as logs arrive, over a window that slides ("This is a sliding window and evaluates in
+    #: real time", its documentation says), and counts distinct values by itself (`cardinality`): a correlation is its
+    #: search, and a window that is among those that Datadog has.
+    sliding: ClassVar[dict[str, str]] = {"value_count": "{search}"}
+    evidence: ClassVar[str] = ""
+    correlation_search_single_rule_expression = "{query}"
+    correlation_search_multi_rule_expression = "({queries})"
+    correlation_search_multi_rule_query_expression = "({query})"
+    correlation_search_multi_rule_query_expression_joiner = " OR "
+
+    def convert_value_str(self, s: SigmaString, state: ConversionState) -> str:
+        """Write a value: in quotes, where only two signs mean something, unless it has wildcards.
+
+        :raises SigmaFeatureNotSupportedByBackendError: for an empty text, which Datadog documents no way to look for.
+        """
+        if not len(s):
+            raise SigmaFeatureNotSupportedByBackendError("Datadog can't look for an empty text; use null for no value")
+        if not s.contains_special():
+            return '"' + "".join(map(str, s.s)).replace("\\", "\\\\").replace('"', '\\"') + '"'
+        text = s.convert(add_escaped=_SPECIAL + "".join(filter(str.isspace, str(s))))
+        # Inside parentheses a value that begins with an operator's name would be the operator.
+        return "\\" + text if text.startswith(("AND", "OR", "NOT")) else text
+
+    def convert_condition_not(self, cond: ConditionNOT, state: ConversionState) -> str:
+        """Negate a condition."""
+        return f"-({self.convert_condition(cond.args[0], state)})"
+
+    def convert_condition_field_compare_op_val(self, cond: Any, state: ConversionState) -> Any:
+        """Refuse < and >.
+
+        :raises SigmaFeatureNotSupportedByBackendError: always: CloudTrail's fields are texts, and Datadog compares
+            numbers with numbers only.
+        """
+        raise SigmaFeatureNotSupportedByBackendError(
+            f"field '{cond.field}': Datadog compares only numbers with < and >, and CloudTrail's fields are texts"
+        )
+
+    def finalize_query_rule(self, rule: Rule, query: str, index: int, state: ConversionState) -> Part:
+        """Return what a rule adds to the rule in Datadog.
+
+        :raises SigmaFeatureNotSupportedByBackendError: for a window that Datadog does not have.
+        """
+        return part(rule, query)
+
+    finalize_query_default = finalize_query_rule
+    finalize_query_terraform = finalize_query_rule
+
+    def artefacts(self, queries: dict[str, list[Any]], output_format: str) -> dict[str, bytes]:
+        """Return the files of a format; what is one rule in Datadog is one file."""
+        parts = [(name, part) for name, of_rule in queries.items() for part in of_rule]
+        return super().artefacts(dict(grouped(parts)), output_format)
+
+    def finalize_output_rule(self, queries: list[Part]) -> str:
+        """Write the rules that queries make in Datadog, one JSON document after the other."""
+        return rules_json(queries)
+
+    finalize_output_default = finalize_output_rule
+
+    def finalize_output_terraform(self, queries: list[Part]) -> str:
+        """Write a Terraform configuration in JSON syntax."""
+        return terraform_json(queries)

@@ -1,0 +1,181 @@
+"""Datadog's detection rules: for its API, and as Terraform's resources.
+
+What belongs to one detection, a rule for each kind of credential, is one rule in Datadog with a query and a case for
+each, as in Datadog's catalogue. The first case that matches names the signal, so they stand in the order of their
+levels.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from string import ascii_lowercase
+from typing import Any
+
+from sigma.backends.keywatch._attack import tactics_of, techniques_of
+from sigma.backends.keywatch._correlation import Correlation, Rule, level_of
+from sigma.backends.keywatch._guide import guide_steps, untemplated
+from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
+from sigma.pipelines.keywatch._cloudtrail import GUIDE
+from sigma.pipelines.keywatch._pack import Guide
+from sigma.rule.attributes import SigmaLevel
+
+#: Seconds that evaluationWindow, keepAlive and maxSignalDuration can be.
+WINDOWS = (0, 60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+#: A signal is kept open as long as its events would be looked at again, at least an hour.
+_HOUR, _DAY = 3600, 86400
+_STATUS = {SigmaLevel.INFORMATIONAL: "info"}
+_PRINCIPAL = "@userIdentity.arn"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a rule adds to the rule in Datadog: a query, and a case."""
+
+    rule: Rule
+    window: int
+    query: dict[str, Any]
+
+    @property
+    def guide(self) -> Guide | None:
+        """The guide of the rule, which names the detection that it belongs to."""
+        return self.rule.custom_attributes.get(GUIDE)
+
+    @property
+    def condition(self) -> str:
+        """What must be true of the number that the query gives."""
+        correlation = Correlation.of(self.rule)
+        return "> 0" if correlation is None else f">= {correlation.least}"
+
+
+def part(rule: Rule, query: str) -> Part:
+    """Return what a rule adds to the rule in Datadog.
+
+    :param query: the search for its events.
+    :raises SigmaFeatureNotSupportedByBackendError: for a window that Datadog does not have.
+    """
+    logs: dict[str, Any] = {"query": f"source:cloudtrail ({query})", "dataSource": "logs"}
+    correlation = Correlation.of(rule)
+    if correlation is None:
+        logs |= {"aggregation": "count", "distinctFields": [], "groupByFields": [_PRINCIPAL]}
+        # No event is left out because nobody is named in it.
+        return Part(rule, 300, logs | {"hasOptionalGroupByFields": True})
+    if correlation.window not in WINDOWS[1:]:
+        raise SigmaFeatureNotSupportedByBackendError(
+            f"rule '{rule.title}': Datadog has no window of {correlation.rule.timespan.spec}; choose from (seconds): "
+            f"{', '.join(map(str, WINDOWS[1:]))}",
+            source=rule.source,
+        )
+    logs |= {"aggregation": "cardinality", "distinctFields": [correlation.counted]}
+    logs |= {"groupByFields": list(correlation.group), "hasOptionalGroupByFields": False}
+    return Part(rule, correlation.window, logs)
+
+
+def grouped(parts: Iterable[tuple[str, Part]]) -> dict[str, list[Part]]:
+    """Put together what is one rule in Datadog: the rules of a detection, as far as they have the same window.
+
+    :param parts: each with a name for the case that it belongs to no detection.
+    :return: name → the parts of a rule.
+    """
+    groups: dict[str, list[Part]] = {}
+    for rule, one in parts:
+        name = one.guide.detection if one.guide else rule
+        if name in groups and groups[name][0].window != one.window:
+            name = f"{name}_{one.window}s"
+        groups.setdefault(name, []).append(one)
+    return groups
+
+
+def rules_json(parts: Iterable[Part]) -> str:
+    """Write the rules that parts make, one JSON document after the other."""
+    groups = grouped((part.rule.title, part) for part in parts).values()
+    return "\n".join(json.dumps(_payload(group), indent=2, ensure_ascii=False) for group in groups) + "\n"
+
+
+def terraform_json(parts: Iterable[Part]) -> str:
+    """Write a Terraform configuration in JSON syntax."""
+    resources: dict[str, Any] = {}
+    for name, group in grouped((part.rule.title, part) for part in parts).items():
+        plain = re.sub(r"^(?=\d)|\W", "_", name, flags=re.ASCII)
+        resources[plain if plain not in resources else f"{plain}_{len(resources)}"] = _resource(_payload(group))
+    document = {
+        "terraform": {"required_providers": {"datadog": {"source": "DataDog/datadog"}}},
+        "resource": {"datadog_security_monitoring_rule": resources},
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _payload(parts: Sequence[Part]) -> dict[str, Any]:
+    """Return the rule as Datadog's API takes it."""
+    ordered = sorted(parts, key=lambda part: -level_of(part.rule).value)
+    names = dict(zip(ascii_lowercase, ordered, strict=False))
+    window = parts[0].window
+    return {
+        "name": _plain(parts[0].guide.title if parts[0].guide else parts[0].rule.title),
+        "type": "log_detection",
+        "isEnabled": True,
+        "message": _message(ordered),
+        "tags": _tags(ordered),
+        "hasExtendedTitle": True,
+        "queries": [{"name": name} | part.query for name, part in names.items()],
+        "cases": [
+            {
+                "name": _plain(part.rule.title),
+                "status": _STATUS.get(level_of(part.rule), level_of(part.rule).name.lower()),
+                "condition": f"{name} {part.condition}",
+                "notifications": [],
+            }
+            for name, part in names.items()
+        ],
+        "options": {
+            "detectionMethod": "threshold",
+            "evaluationWindow": window,
+            "keepAlive": max(window, _HOUR),
+            "maxSignalDuration": _DAY,
+        },
+    }
+
+
+def _message(ordered: Sequence[Part]) -> str:
+    """Write the signal's message, in Markdown with Datadog's variables: what each case means, and the triage guide."""
+    cases = [f"**{_plain(part.rule.title)}**: {_plain(part.rule.description or '')}" for part in ordered]
+    rules = [part.rule for part in ordered]
+    # What begins with @ outside of a variable notifies somebody.
+    steps = guide_steps(rules, lambda name: f"{{{{{name}}}}}", plain=lambda name: name.removeprefix("@"))
+    return "\n\n".join(["## What happened", *cases, *(f"## {title}\n{text}" for title, text in steps)])
+
+
+def _plain(text: str) -> str:
+    """Return a text in one line that is no template, and notifies nobody."""
+    return untemplated(text.replace("@", "(at)"))
+
+
+def _tags(ordered: Sequence[Part]) -> list[str]:
+    tags = ["source:cloudtrail", "security:attack"]
+    for part in ordered:
+        tags += [f"tactic:{tactic['id']}-{_slug(tactic['name'])}" for tactic in tactics_of(part.rule).values()]
+        tags += [f"technique:{name}-{_slug(entry['name'])}" for name, entry in techniques_of(part.rule).items()]
+    return list(dict.fromkeys(tags))
+
+
+def _slug(name: str) -> str:
+    return name.lower().replace(" ", "-")
+
+
+#: What Terraform calls otherwise: a block for each item, and another word.
+_BLOCKS = {"queries": "query", "cases": "case", "isEnabled": "enabled"}
+
+
+def _resource(value: Any) -> Any:
+    """Return a rule of the API as Terraform's JSON syntax has it: names in snake case, templates in texts escaped."""
+    if isinstance(value, dict):
+        return {_BLOCKS.get(key, _snake(key)): _resource(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_resource(item) for item in value]
+    return value.replace("${", "$${").replace("%{", "%%{") if isinstance(value, str) else value
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"[A-Z]", lambda letter: f"_{letter[0].lower()}", name)

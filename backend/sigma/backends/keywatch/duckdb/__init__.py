@@ -1,0 +1,5 @@
+"""DuckDB: what `keywatch hunt` runs."""
+
+from .query import KeywatchDuckDBBackend, KeywatchGridBackend
+
+__all__ = ["KeywatchDuckDBBackend", "KeywatchGridBackend"]

@@ -1,0 +1,195 @@
+"""ES|QL: Sigma's matching over the fields of Elastic's integration."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, ClassVar, cast
+
+from sigma.backends.elasticsearch.elasticsearch_esql import ESQLBackend
+from sigma.backends.keywatch._artefact import ArtefactBackend
+from sigma.backends.keywatch._correlation import Rule
+from sigma.backends.keywatch.elasticsearch.kibana import TYPES, detection_rule
+from sigma.backends.keywatch.elasticsearch.sliding import ESQLSliding
+from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
+from sigma.conversion.state import ConversionState
+from sigma.correlations import SigmaCorrelationRule
+from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
+from sigma.types import SigmaString
+
+#: Characters of a text, and of a pattern, that Elasticsearch makes an automaton of: it refuses texts of more than 1000,
+#: and patterns that are complex, which none of 300 is. (The integration keeps keywords of up to 1024 characters.)
+_LONGEST_TEXT, _LONGEST_PATTERN = 1000, 300
+
+
+class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
+    """The stock ES|QL backend with sliding windows, Sigma's matching, and rules that Kibana imports as they are."""
+
+    identifier: ClassVar[str] = "keywatch_elasticsearch"
+    name: ClassVar[str] = "Elasticsearch ES|QL with sliding windows, for CloudTrail (keywatch)"
+    formats: ClassVar[dict[str, str]] = {
+        "kibana": "detection rules for Kibana's import (NDJSON), with schedule, look-back, suppression and guide",
+        "esql": "the bare ES|QL query",
+        "default": "the same as esql",
+    }
+    default_format: ClassVar[str] = "kibana"
+    files: ClassVar[dict[str, tuple[str, ...]]] = {
+        "kibana": ("{rule}.ndjson", "all.ndjson"),
+        "esql": ("{rule}.esql",),
+    }
+    import_steps: ClassVar[dict[str, str]] = {
+        "kibana": "Security > Rules > Detection rules (SIEM) > Import rules: all.ndjson (README: Elasticsearch)",
+        "esql": "paste a file into Discover in ES|QL mode, time range at least the window (README: Elasticsearch)",
+    }
+
+    # Sigma compares without regard to case, and keywords are kept as they came.
+    eq_expression = "TO_LOWER({field}) == {value}"
+    wildcard_match_expression = "TO_LOWER({field}) LIKE {value}"
+    startswith_expression = None
+    endswith_expression = None
+    contains_expression = None
+    field_in_list_expression = "TO_LOWER({field}) {op} ({list})"
+    or_token = "OR"
+    and_token = "AND"
+    not_token = "NOT"
+    or_in_operator = "IN"
+    eq_token = " == "
+    field_null_expression = "{field} IS NULL"
+    field_exists_expression = "{field} IS NOT NULL"
+    field_not_exists_expression = "{field} IS NULL"
+    field_equals_field_expression = "TO_LOWER({field1}) == TO_LOWER({field2})"
+    #: The address is kept as it came, because it can be the name of a service.
+    cidr_expression = 'CIDR_MATCH(TO_IP({field}), "{value}")'
+    compare_op_expression = "TO_DOUBLE({field}) {operator} {value}"
+    field_quote_pattern = re.compile(r"^@?[A-Za-z_][\w.]*$")
+
+    correlation_methods: ClassVar[dict[str, str]] = {
+        "sliding": "Sliding windows, time quantised to a minute (windows up to an hour), nothing missed",
+        **ESQLBackend.correlation_methods,
+    }
+
+    def convert_correlation_aggregation_fields_from_template(
+        self,
+        correlation_rule_fields: list[str],
+        referenced_rules: list[Any],
+        group_by: list[str] | None,
+        method: str,
+    ) -> str:
+        """Gather the evidence. The stock method forgets the fields of the correlation itself."""
+        return super(ESQLBackend, self).convert_correlation_aggregation_fields_from_template(
+            correlation_rule_fields, referenced_rules, group_by, method
+        )
+
+    def convert_value_str(self, s: SigmaString, state: ConversionState) -> str:
+        """Quote a value, in lower case: a LIKE pattern where it has wildcards.
+
+        :raises SigmaFeatureNotSupportedByBackendError: for a value that Elasticsearch makes no query of.
+        """
+        return _quoted(_comparable(s).lower())
+
+    def convert_condition_not(self, cond: ConditionNOT, state: ConversionState) -> str:
+        """Negate a condition. ES|QL's third truth value has no place in Sigma: what is missing does not match."""
+        return f"NOT COALESCE({self.convert_condition(cond.args[0], state)}, false)"
+
+    def convert_condition_field_eq_val_str(
+        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
+    ) -> Any:
+        """Compare with a text; a boolean field, with what the text says."""
+        if TYPES.get(cond.field) == "boolean":
+            field, value = self.escape_and_quote_field(cond.field), cast(SigmaString, cond.value)
+            return f"TO_STRING({field}) LIKE {self.convert_value_str(value, state)}"
+        if _is_pushed_down_wrongly(cond.value):
+            field = self.escape_and_quote_field(cond.field)
+            return f'CONCAT(TO_LOWER({field}), "") == {self.convert_value_str(cast(SigmaString, cond.value), state)}'
+        return super().convert_condition_field_eq_val_str(cond, state)
+
+    def decide_convert_condition_as_in_expression(
+        self, cond: ConditionOR | ConditionAND, state: ConversionState
+    ) -> bool:
+        """Write a list as IN, but for values that must be compared one by one."""
+        return super().decide_convert_condition_as_in_expression(cond, state) and not any(
+            _is_pushed_down_wrongly(getattr(arg, "value", None)) for arg in cond.args
+        )
+
+    def convert_condition_field_eq_val_bool(
+        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
+    ) -> Any:
+        """Compare with true or false, which most fields hold as text."""
+        return self.convert_condition_field_eq_val_str(_with_text(cond), state)
+
+    def convert_condition_field_eq_val_num(
+        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
+    ) -> Any:
+        """Compare with a number, which fields hold as text."""
+        return self.convert_condition_field_eq_val_str(_with_text(cond), state)
+
+    def convert_condition_field_eq_val_re(
+        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
+    ) -> Any:
+        """Refuse a regular expression.
+
+        :raises SigmaFeatureNotSupportedByBackendError: always.
+        """
+        raise SigmaFeatureNotSupportedByBackendError(
+            f"regular expression of field '{cond.field}': Elasticsearch's are anchored and of another dialect, and "
+            "would match something else; use contains, startswith, endswith or wildcards"
+        )
+
+    def convert_condition_field_eq_val_str_case_sensitive(self, cond: Any, state: ConversionState) -> str:
+        """Compare with regard to case.
+
+        :raises SigmaFeatureNotSupportedByBackendError: for a value that Elasticsearch makes no query of.
+        """
+        operator = "LIKE" if cond.value.contains_special() else "=="
+        return f"{self.escape_and_quote_field(cond.field)} {operator} {_quoted(_comparable(cond.value))}"
+
+    def finalize_query_esql(self, rule: Rule, query: str, index: int, state: ConversionState) -> str:
+        """Return the query, with its source in front."""
+        query = f"FROM {state.processing_state['index']} METADATA _id, _index, _version\n| WHERE {query}"
+        return query if isinstance(rule, SigmaCorrelationRule) else f"{query}\n| SORT @timestamp"
+
+    finalize_query_default = finalize_query_esql
+
+    def finalize_output_esql(self, queries: list[str]) -> str:
+        """Put an empty line between queries."""
+        return "\n\n".join(queries) + "\n"
+
+    finalize_output_default = finalize_output_esql
+
+    def finalize_query_kibana(self, rule: Rule, query: str, index: int, state: ConversionState) -> dict[str, Any]:
+        """Return a detection rule as Kibana exports and imports it."""
+        return detection_rule(self.detection(rule, query), self.finalize_query_esql(rule, query, index, state))
+
+    def finalize_output_kibana(self, queries: list[dict[str, Any]]) -> str:
+        """Write a rule a line."""
+        return "".join(json.dumps(rule, ensure_ascii=False) + "\n" for rule in queries)
+
+
+def _is_pushed_down_wrongly(value: Any) -> bool:
+    """Tell whether `TO_LOWER(field) == value` finds nothing.
+
+    Elasticsearch 8.19 makes a term query of it that ignores the case of ASCII letters only, and compares the rest with
+    the value in lower case. CONCAT keeps it from doing so.
+    """
+    return isinstance(value, SigmaString) and not value.contains_special() and not str(value).isascii()
+
+
+def _quoted(text: str) -> str:
+    escapes: dict[str, str] = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+    return '"' + "".join(escapes.get(char, char) for char in text) + '"'
+
+
+def _comparable(value: SigmaString) -> str:
+    """Return a text, or a LIKE pattern where it has wildcards, that is not too long for Elasticsearch."""
+    pattern = value.contains_special()
+    longest = _LONGEST_PATTERN if pattern else _LONGEST_TEXT
+    if len(value) > longest:
+        raise SigmaFeatureNotSupportedByBackendError(
+            f"value '{str(value)[:20]}…' has {len(value)} characters; Elasticsearch compares with up to {longest}"
+            + (", wildcards counted" if pattern else "")
+        )
+    return value.convert(add_escaped="\\") if pattern else "".join(map(str, value.s))
+
+
+def _with_text(cond: ConditionFieldEqualsValueExpression) -> ConditionFieldEqualsValueExpression:
+    return ConditionFieldEqualsValueExpression(cond.field, SigmaString(str(cond.value).lower()))

@@ -1,0 +1,60 @@
+"""The window in ES|QL 8.19, which has no window functions.
+
+Time is quantised to slices, a minute for windows up to an hour; a principal keeps only if it has N Regions in the whole
+look-back; each of its (slice, Region) pairs is then repeated for the W / slice + 1 windows that hold it, and Regions
+are counted per window. The cost is linear, nothing is missed, and what is found beyond the exact meaning has a spread
+of at most W + one slice. (A join of the events of a principal with themselves is exact, and stopped by a circuit
+breaker at 10,000 events: in the attack it is for.)
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import ClassVar
+
+from sigma.backends.keywatch._correlation import Correlation
+from sigma.backends.keywatch._sliding import SlidingWindowBackend
+
+_MINUTE, _HOUR = 60, 3600
+
+
+class ESQLSliding(SlidingWindowBackend):
+    """The method `sliding` in ES|QL."""
+
+    evidence: ClassVar[str] = ", {field} = VALUES({field})"
+    sliding: ClassVar[dict[str, str]] = {
+        "value_count": """{search}
+| WHERE {present}
+| EVAL slice = TO_LONG(@timestamp) / {slice}
+| STATS value_count = MV_COUNT(VALUES({field})), event_count = COUNT(*), first_seen = MIN(@timestamp),"""
+        """ last_seen = MAX(@timestamp), slice = VALUES(CONCAT(TO_STRING(slice), " ", {field})){fields} BY {groupby}
+| WHERE value_count >= {count}
+| MV_EXPAND slice
+| DISSECT slice "%{{slice}} %{{counted_value}}"
+| EVAL step = [{steps}]
+| MV_EXPAND step
+| EVAL window_end = TO_LONG(slice) + step{once}
+| STATS value_count = COUNT_DISTINCT(counted_value), {field} = VALUES(counted_value), event_count = MAX(event_count),"""
+        """ first_seen = MIN(first_seen), last_seen = MAX(last_seen){fields} BY {groupby}, window_end
+| STATS value_count = MAX(value_count), {field} = VALUES({field}), event_count = MAX(event_count),"""
+        """ first_seen = MIN(first_seen), last_seen = MAX(last_seen){fields} BY {groupby}
+| WHERE value_count >= {count}""",
+    }
+
+    def sliding_variables(self, correlation: Correlation) -> dict[str, str]:
+        """Add the slices, the condition that all fields have a value, and the evidence that is carried once a group."""
+        slice_seconds = grain(correlation.window)
+        evidence = map(self.escape_and_quote_field, correlation.evidence)
+        return super().sliding_variables(correlation) | {
+            "slice": str(slice_seconds * 1000),
+            "steps": ", ".join(str(step) for step in range(ceil(correlation.window / slice_seconds) + 1)),
+            "present": " AND ".join(f'{self.escape_and_quote_field(name)} != ""' for name in correlation.keys),
+            "once": "".join(f", {name} = CASE(step == 0, {name}, NULL)" for name in evidence),
+        }
+
+
+def grain(window: int) -> int:
+    """Return the seconds that time is quantised to: a minute, a second for windows of less, more beyond an hour."""
+    if window < _MINUTE:
+        return 1
+    return _MINUTE if window <= _HOUR else ceil(window / _HOUR) * _MINUTE

@@ -1,0 +1,133 @@
+"""Monitors of OpenSearch's Alerting plugin, and the search in them.
+
+Every detection is a bucket-level monitor: a bucket for each principal, or for each event where a rule is of single
+events, so an alert names one of them and stays the same alert for as long as the bucket is found. The monitor pages
+through all buckets.
+"""
+
+from __future__ import annotations
+
+from sigma.backends.keywatch._artefact import Detection
+from sigma.backends.keywatch._attack import techniques_of
+from sigma.backends.keywatch._guide import guide_steps
+from sigma.backends.keywatch.opensearch.sliding import METRICS, Json
+from sigma.rule.attributes import SigmaLevel
+
+_SEVERITY = {SigmaLevel.CRITICAL: "1", SigmaLevel.HIGH: "2", SigmaLevel.MEDIUM: "3", SigmaLevel.LOW: "4"}
+#: What the name of a field ends in that is compared as a whole.
+KEYWORD = ".keyword"
+#: CloudTrail's own time. @timestamp is the time of arrival where OpenSearch Ingestion writes it.
+_TIME = "eventTime"
+_EVENT = "eventID.keyword"
+#: Buckets on a page, and values of an evidence field: with all fields, fewer than search.max_buckets (65,535).
+_PAGE, _VALUES = 500, 10
+
+
+def monitor(detection: Detection) -> Json:
+    """Return a monitor as the Alerting plugin's API takes it."""
+    title = detection.rule.title
+    correlation = detection.correlation
+    period = {
+        "gte": f"{{{{period_end}}}}||-{detection.look_back}s",
+        "lte": "{{period_end}}",
+        "format": "epoch_millis",
+    }
+    search = _search(detection, period)
+    path, number = ("_count", 1) if correlation is None else ("value_count.value", correlation.least)
+    return {
+        "type": "monitor",
+        "monitor_type": "bucket_level_monitor",
+        "name": title,
+        "enabled": True,
+        "schedule": {"period": {"interval": detection.schedule.interval // 60, "unit": "MINUTES"}},
+        "inputs": [{"search": {"indices": detection.settings["index"].split(","), "query": search}}],
+        "triggers": [
+            {
+                "bucket_level_trigger": {
+                    "name": title,
+                    "severity": _SEVERITY.get(detection.level, "5"),
+                    "condition": {
+                        "buckets_path": {"value_count": path},
+                        "parent_bucket_path": next(iter(search["aggregations"])),
+                        "script": {"source": f"params.value_count >= {number}", "lang": "painless"},
+                        "gap_policy": "skip",
+                    },
+                    "actions": [_action(detection)],
+                }
+            }
+        ],
+    }
+
+
+def bare_search(detection: Detection) -> Json:
+    """Return the search of what would be alerts now."""
+    search = _search(detection, {"gte": f"now-{detection.look_back}s", "lte": "now"})
+    if detection.correlation is not None:
+        script = {"source": "params.value_count >= params.least", "params": {"least": detection.correlation.least}}
+        [buckets] = search["aggregations"].values()
+        buckets["aggregations"]["alerts"] = {
+            "bucket_selector": {"buckets_path": {"value_count": "value_count.value"}, "script": script}
+        }
+    return search
+
+
+def _search(detection: Detection, period: Json) -> Json:
+    """Return the search: a bucket for each group, with what an alert shows."""
+    correlation = detection.correlation
+    most: Json = {}
+    if correlation is None:
+        name, group, keys, shown = "events", [_EVENT], [_EVENT], detection.rule.fields
+    else:
+        name, group, keys = "principals", list(correlation.group), list(correlation.keys)
+        shown = [*keys, *correlation.evidence]
+        most = {"value_count": METRICS[correlation.type](correlation, _TIME)}
+    evidence = [field for field in dict.fromkeys(shown) if field not in group]
+    return {
+        "size": 0,
+        "query": {
+            "bool": {
+                "filter": [{"range": {_TIME: period}}, detection.query],
+                "must_not": [{"term": {field: {"value": ""}}} for field in keys],
+            }
+        },
+        "aggregations": {
+            name: {
+                "composite": {
+                    "size": _PAGE,
+                    "sources": [{field.removesuffix(KEYWORD): {"terms": {"field": field}}} for field in group],
+                },
+                "aggregations": most
+                | {"first_seen": {"min": {"field": _TIME}}, "last_seen": {"max": {"field": _TIME}}}
+                | {field.removesuffix(KEYWORD): {"terms": {"field": field, "size": _VALUES}} for field in evidence},
+            }
+        },
+    }
+
+
+def _action(detection: Detection) -> Json:
+    """Return the notification of new alerts: who, and the triage guide.
+
+    The plugin gives a message the monitor's name and the buckets' keys; no text of the rule itself stands in it, which
+    could be taken for variables.
+    """
+    rule = detection.rule
+    techniques = ", ".join(f"{name} {entry['name']}" for name, entry in techniques_of(rule).items())
+    steps = guide_steps([rule], _shown, plain=lambda name: name.removesuffix(KEYWORD))
+    text = [
+        "{{ctx.monitor.name}}: {{#ctx.newAlerts}}{{bucket_keys}} {{/ctx.newAlerts}}",
+        f"ATT&CK: {techniques}. The values of an alert are in its bucket, under Alerts.",
+        *(f"{title}\n{text}" for title, text in steps),
+    ]
+    return {
+        "name": "notify",
+        "destination_id": detection.settings["channel"],
+        "subject_template": {"source": "{{ctx.monitor.name}}", "lang": "mustache"},
+        "message_template": {"source": "\n\n".join(text), "lang": "mustache"},
+        "throttle_enabled": False,
+        # An alert that is found again is the same alert, and says nothing new.
+        "action_execution_policy": {"action_execution_scope": {"per_alert": {"actionable_alerts": ["NEW"]}}},
+    }
+
+
+def _shown(name: str) -> str:
+    return f"`{name.removesuffix(KEYWORD)}`"

@@ -1,0 +1,73 @@
+r"""Exact windows in SPL. Three things about `streamstats time_window` shape the query.
+
+- It keeps at most `max_stream_window` rows (limits.conf, 10,000) of a window, without a word when there are more. So a
+  window of that many rows is asked for, for each principal (`global=f`), and the events are reduced first: of each
+  principal, Region and slice of a hundredth of the window, to the first and the last. What lies between changes no
+  count: a window that holds one of those events but neither the first nor the last of its slice lies inside the slice,
+  and then the whole slice, with the same Regions in it, fits into a window. That is at most 202 rows a Region and
+  window, so 49 Regions fit, and a threshold up to 49 is exact.
+- Splunk does not say whether an event exactly W seconds back is inside. CloudTrail's times are whole seconds; on a time
+  axis stretched by two, a window of 2W + 1 holds what is 2W back, and not what is 2W + 2 back, whichever it is.
+- `stats` after `where` would see only the rows over the threshold, so the evidence is gathered first, and the threshold
+  applied last: an alert row speaks of all matching events of the principal in the look-back.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import ClassVar
+
+from sigma.backends.keywatch._correlation import Correlation
+from sigma.backends.keywatch._sliding import SlidingWindowBackend
+from sigma.correlations import SigmaCorrelationRule
+from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
+
+_SLICES = 100
+_MAX_STREAM_WINDOW = 10_000
+_MOST_VALUES = _MAX_STREAM_WINDOW // (2 * (_SLICES + 1))
+
+
+class SplunkSliding(SlidingWindowBackend):
+    """The method `sliding` in SPL."""
+
+    group_joiner: ClassVar[str] = " "
+    evidence: ClassVar[str] = " values({field}) AS {field}"
+    sliding: ClassVar[dict[str, str]] = {
+        "value_count": """{search}
+| where {present}
+| eval slice=floor(_time/{slice})
+| stats count AS event_count min(_time) AS first_seen max(_time) AS last_seen{fields} BY {groupby} {field} slice
+| eval seen=mvdedup(mvappend(first_seen, last_seen))
+| mvexpand seen
+| eval seen=tonumber(seen), event_count=if(seen==first_seen, event_count, 0), _time=2*seen - 1700000000
+| sort 0 _time
+| streamstats window={rows} time_window={stretched}s global=f dc({field}) AS value_count BY {groupby}
+| stats max(value_count) AS value_count sum(event_count) AS event_count min(first_seen) AS first_seen"""
+        """ max(last_seen) AS last_seen values({field}) AS {field}{fields} BY {groupby}
+| where value_count >= {count}
+| eval _time=last_seen
+| convert timeformat="%Y-%m-%dT%H:%M:%S%z" ctime(first_seen) ctime(last_seen)""",
+    }
+
+    def sliding_variables(self, correlation: Correlation) -> dict[str, str]:
+        """Add the length of a slice, the window on the stretched axis, and that all fields have a value."""
+        return super().sliding_variables(correlation) | {
+            "rows": str(_MAX_STREAM_WINDOW),
+            "slice": str(ceil(correlation.window / _SLICES)),
+            "stretched": str(2 * correlation.window + 1),
+            "present": " AND ".join(f"'{name}'!=\"\"" for name in correlation.keys),
+        }
+
+    def slidable(self, rule: SigmaCorrelationRule, correlation_type: str) -> Correlation:
+        """Return the view of a correlation that streamstats can count.
+
+        :raises SigmaFeatureNotSupportedByBackendError: for a threshold that `max_stream_window` does not let through,
+            and for what has no meaning as a sliding window.
+        """
+        correlation = super().slidable(rule, correlation_type)
+        if correlation.least is not None and correlation.least > _MOST_VALUES:
+            raise SigmaFeatureNotSupportedByBackendError(
+                f"rule '{rule.title}': Splunk's streamstats can count up to {_MOST_VALUES} distinct values in a window",
+                source=rule.source,
+            )
+        return correlation
