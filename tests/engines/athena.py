@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import duckdb
 import sigma.pipelines.keywatch.athena
 import sqlglot
-from sigma.pipelines.keywatch._cloudtrail import field_table
+from sigma.pipelines.keywatch._fields import FieldTable
 
 from engines import Engine
 
@@ -55,9 +55,8 @@ class Athena(Engine):
         return _lower(event) | texts | {"timestamp": event["eventTime"][:10].replace("-", "/")}
 
     def _load(self, events: list[dict[str, Any]]) -> None:
-        paths = [
-            str(path) for path in field_table(sigma.pipelines.keywatch.athena.__file__).values() if "(" not in str(path)
-        ]
+        table = FieldTable.beside(sigma.pipelines.keywatch.athena.__file__)
+        paths = [path for path in table.fields.values() if path and "(" not in path]
         shape: dict[str, Any] = {}
         for path in [*paths, "eventtime", "timestamp", "managementevent", *self.free_form]:
             *outer, name = path.split(".")

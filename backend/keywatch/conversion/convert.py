@@ -41,6 +41,7 @@ def convert(
     formats = target.formats
     output_format = output_format or next(iter(formats))
     pipeline = target.pipeline(output_format, settings.get(target.name, {}))
+    pipeline.vars |= settings["placeholders"]
     backend = formats[output_format](pipeline, **settings["schedule"])
     backend.init_processing_pipeline(output_format)
     conversion = Conversion(target, backend, output_format)

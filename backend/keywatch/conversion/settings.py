@@ -19,6 +19,12 @@ _NAME = {
 }
 #: Those that a cron line can say, and that AppInspect takes (at most 12 runs an hour).
 _INTERVALS = ["5m", "10m", "15m", "20m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h"]
+_VALUES = {
+    "type": "array",
+    "items": {"type": ["string", "number"]},
+    "minItems": 1,
+    "description": "a list of the values that stand for a placeholder",
+}
 _RULE = {
     "type": "object",
     "additionalProperties": False,
@@ -77,6 +83,7 @@ def _schema() -> dict[str, Any]:
             },
         },
         "rules": {"type": "object", "additionalProperties": _RULE},
+        "placeholders": {"type": "object", "additionalProperties": _VALUES},
     }
     for name, target in TARGETS.items():
         sections[name] = {

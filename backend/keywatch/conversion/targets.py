@@ -61,7 +61,7 @@ TARGETS = {
             "elasticsearch",
             {
                 "KeywatchESQLBackend": "cloudtrail_elasticsearch",
-                "KeywatchLuceneBackend": "cloudtrail_elasticsearch",
+                "KeywatchLuceneBackend": "cloudtrail_lucene",
             },
         ),
         Target("opensearch", {"KeywatchOpenSearchBackend": "cloudtrail_opensearch"}),

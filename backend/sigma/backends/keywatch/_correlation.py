@@ -11,6 +11,7 @@ from sigma.correlations import (
     SigmaCorrelationConditionOperator,
     SigmaCorrelationRule,
 )
+from sigma.pipelines.keywatch._fields import OPTIONAL
 from sigma.rule import SigmaRule
 from sigma.rule.attributes import SigmaLevel
 
@@ -60,7 +61,10 @@ class Correlation:
     @property
     def evidence(self) -> list[str]:
         """The fields that an alert shows besides its keys: those of the correlation and of its rules."""
-        names = [name for reference in self.rule.referenced_rules for name in reference.rule.fields] + self.rule.fields
+        rules = [reference.rule for reference in self.rule.referenced_rules]
+        # What a rule was given because it says nothing is not meant for the correlation, which says something itself.
+        asked = [name for rule in rules if OPTIONAL not in rule.custom_attributes for name in rule.fields]
+        names = [*asked, *self.rule.fields]
         return [name for name in dict.fromkeys(names) if name not in self.keys]
 
 

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from string import Formatter
 
 from sigma.backends.keywatch._correlation import Correlation, Rule
-from sigma.pipelines.keywatch._cloudtrail import GUIDE
-from sigma.pipelines.keywatch._pack import Guide
+from sigma.pipelines.keywatch._pack import GUIDE, Guide
 
 
 def guide_steps(

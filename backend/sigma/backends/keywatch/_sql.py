@@ -10,7 +10,8 @@ from sigma.backends.keywatch._sliding import SlidingWindowBackend
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
-from sigma.types import CompareOperators, SigmaString
+from sigma.pipelines.keywatch._fields import ELEMENTS
+from sigma.types import CompareOperators, SigmaExists, SigmaFieldReference, SigmaString
 
 
 class SQLBackend(ArtefactBackend, SlidingWindowBackend):
@@ -40,14 +41,47 @@ class SQLBackend(ArtefactBackend, SlidingWindowBackend):
         CompareOperators.GTE: ">=",
     }
     field_equals_field_expression = "lower({field1}) = lower({field2})"
-    field_null_expression = "{field} IS NULL"
-    field_exists_expression = "{field} IS NOT NULL"
-    field_not_exists_expression = "{field} IS NULL"
+    # An empty text is no value.
+    field_exists_expression = "{field} <> ''"
+    field_not_exists_expression = "coalesce({field}, '') = ''"
 
     convert_or_as_in = True
     field_in_list_expression = "lower({field}) {op} ({list})"
     or_in_operator = "IN"
     list_separator = ", "
+
+    #: The list of what a field holds, and the condition that one element of a list meets.
+    elements_expression: ClassVar[str]
+    any_element_expression: ClassVar[str]
+
+    def convert_condition_field_eq_val(self, cond: ConditionFieldEqualsValueExpression, state: ConversionState) -> Any:
+        """Compare a field, or one element of what may be a list, with a value."""
+        if isinstance(cond.value, SigmaExists) and not cond.value and cond.field.startswith(ELEMENTS):
+            has_value = ConditionFieldEqualsValueExpression(cond.field, SigmaExists(True))
+            return self.convert_condition_not(ConditionNOT([has_value]), state)
+        if isinstance(cond.value, SigmaFieldReference) and cond.value.field.startswith(ELEMENTS):
+            other = ConditionFieldEqualsValueExpression(cond.field, SigmaFieldReference("other"))
+            return self._any("other", cond.value.field, self.convert_condition_field_eq_val(other, state))
+        if cond.field.startswith(ELEMENTS):
+            element = ConditionFieldEqualsValueExpression("element", cond.value)
+            return self._any("element", cond.field, super().convert_condition_field_eq_val(element, state))
+        return super().convert_condition_field_eq_val(cond, state)
+
+    def convert_condition_as_in_expression(self, cond: ConditionOR | ConditionAND, state: ConversionState) -> Any:
+        """Compare a field, or one element of what may be a list, with a list of values."""
+        [field] = {arg.field for arg in cond.args}  # pySigma asks for nothing else
+        if not field.startswith(ELEMENTS):
+            return super().convert_condition_as_in_expression(cond, state)
+        element = type(cond)([ConditionFieldEqualsValueExpression("element", arg.value) for arg in cond.args])
+        return self._any("element", field, super().convert_condition_as_in_expression(element, state))
+
+    def _any(self, name: str, field: str, condition: str) -> str:
+        elements = self.elements_expression.format(field=self.escape_and_quote_field(field))
+        return self.any_element_expression.format(elements=elements, name=name, condition=condition)
+
+    def escape_and_quote_field(self, field_name: str) -> str:
+        """Quote the name of a field, whether it may be a list or not."""
+        return super().escape_and_quote_field(field_name.removeprefix(ELEMENTS))
 
     def convert_condition_not(self, cond: ConditionNOT, state: ConversionState) -> str:
         """Negate a condition. SQL's third truth value has no place in Sigma: what is not known does not match."""

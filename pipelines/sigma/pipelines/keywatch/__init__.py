@@ -5,6 +5,7 @@ from .datadog import cloudtrail_datadog
 from .duckdb import cloudtrail_duckdb
 from .elasticsearch import cloudtrail_elasticsearch
 from .lake import cloudtrail_lake
+from .lucene import cloudtrail_lucene
 from .opensearch import cloudtrail_opensearch
 from .sentinel import cloudtrail_sentinel
 from .splunk import cloudtrail_splunk
@@ -15,6 +16,7 @@ pipelines = {
     "cloudtrail_duckdb": cloudtrail_duckdb,
     "cloudtrail_elasticsearch": cloudtrail_elasticsearch,
     "cloudtrail_lake": cloudtrail_lake,
+    "cloudtrail_lucene": cloudtrail_lucene,
     "cloudtrail_opensearch": cloudtrail_opensearch,
     "cloudtrail_sentinel": cloudtrail_sentinel,
     "cloudtrail_splunk": cloudtrail_splunk,
@@ -29,6 +31,7 @@ __all__ = [
     "cloudtrail_duckdb",
     "cloudtrail_elasticsearch",
     "cloudtrail_lake",
+    "cloudtrail_lucene",
     "cloudtrail_opensearch",
     "cloudtrail_sentinel",
     "cloudtrail_splunk",

@@ -14,6 +14,9 @@ PACK = next(
     folder for folder in (Path(__file__).parent / "pack", Path(__file__).parents[4] / "sigma") if folder.is_dir()
 )
 
+#: Where a rule carries its triage guide from the pipeline to the backend.
+GUIDE = "keywatch_guide"
+
 
 @dataclass(frozen=True)
 class Guide:

@@ -1,6 +1,7 @@
 """CloudTrail as AWS's table for Athena has it."""
 
-from sigma.pipelines.keywatch._cloudtrail import cloudtrail_pipeline, field_table
+from sigma.pipelines.keywatch._cloudtrail import cloudtrail_pipeline
+from sigma.pipelines.keywatch._fields import FieldTable
 from sigma.processing.pipeline import ProcessingPipeline
 
 
@@ -10,5 +11,5 @@ def cloudtrail_athena(table: str = "cloudtrail_logs_pp") -> ProcessingPipeline:
     :param table: the table, with its database in front where it needs one; partitioned by day, as AWS documents it.
     """
     return cloudtrail_pipeline(
-        "cloudtrail_athena", backends=["keywatch_athena"], mapping=field_table(__file__), state={"table": table}
+        "cloudtrail_athena", backends=["keywatch_athena"], table=FieldTable.beside(__file__), state={"table": table}
     )

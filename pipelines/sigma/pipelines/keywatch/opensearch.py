@@ -1,6 +1,7 @@
 """CloudTrail as its records lie in OpenSearch, mapped dynamically."""
 
-from sigma.pipelines.keywatch._cloudtrail import cloudtrail_pipeline, field_table
+from sigma.pipelines.keywatch._cloudtrail import cloudtrail_pipeline
+from sigma.pipelines.keywatch._fields import FieldTable
 from sigma.processing.pipeline import ProcessingPipeline
 
 
@@ -13,6 +14,6 @@ def cloudtrail_opensearch(index: str = "cwl-*", channel: str = "keywatch") -> Pr
     return cloudtrail_pipeline(
         "cloudtrail_opensearch",
         backends=["keywatch_opensearch"],
-        mapping=field_table(__file__),
+        table=FieldTable.beside(__file__),
         state={"index": index, "channel": channel},
     )

@@ -8,6 +8,7 @@ from sigma.backends.keywatch._correlation import Rule
 from sigma.backends.keywatch._sql import SQLBackend, like_pattern, literal, lower_literal
 from sigma.backends.keywatch.athena.sliding import AthenaSliding
 from sigma.conversion.state import ConversionState
+from sigma.pipelines.keywatch._fields import ELEMENTS
 from sigma.types import SigmaCasedString, SigmaString
 
 
@@ -28,6 +29,9 @@ class KeywatchAthenaBackend(AthenaSliding, SQLBackend):
 
     wildcard_match_expression = "lower({field}) LIKE {value} ESCAPE '\\'"
     re_expression = "regexp_like({field}, '{regex}')"
+
+    elements_expression = "{field}"
+    any_element_expression = "any_match({elements}, {name} -> {condition})"
 
     correlation_methods: ClassVar[dict[str, str]] = {"sliding": "Exact sliding windows, as a running sum"}
     correlation_search_single_rule_expression = "{query}"
@@ -53,5 +57,10 @@ class KeywatchAthenaBackend(AthenaSliding, SQLBackend):
 
     def selected(self, rule: Rule, fields: list[str], condition: str) -> str:
         """Write the SELECT of the events that meet a condition."""
-        columns = "".join(f",\n        {name} AS {self.column(rule, name)}" for name in dict.fromkeys(fields))
+        columns = "".join(f",\n        {_text(name)} AS {self.column(rule, name)}" for name in dict.fromkeys(fields))
         return self.selection.format(columns=columns, condition=condition, **self.last_processing_pipeline.state)
+
+
+def _text(field: str) -> str:
+    """Write a field as a text: the elements of a list in a row."""
+    return f"array_join({field.removeprefix(ELEMENTS)}, ', ')" if field.startswith(ELEMENTS) else field

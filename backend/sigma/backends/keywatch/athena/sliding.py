@@ -17,7 +17,7 @@ from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
 from sigma.backends.keywatch._sql import quoted
 from sigma.correlations import SigmaCorrelationRule
-from sigma.pipelines.keywatch._cloudtrail import cloudtrail_names
+from sigma.pipelines.keywatch._fields import cloudtrail_names
 
 
 class AthenaSliding(SlidingWindowBackend):

@@ -6,15 +6,20 @@ from typing import Any, ClassVar
 
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._correlation import Rule
+from sigma.backends.keywatch._regex import wildcards
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
 from sigma.backends.keywatch.datadog.rule import Part, grouped, part, rules_json, terraform_json
-from sigma.conditions import ConditionAND, ConditionNOT, ConditionOR
+from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
-from sigma.types import SigmaString
+from sigma.types import SigmaString, SpecialChars
 
 #: What means something in an unquoted value: the union of what Datadog's documentation lists in its versions.
 _SPECIAL = '+-=&|><!(){}[]^"“”~*?:\\#'
+
+#: All attributes, in place of one.
+_EVERYWHERE = "*"
+_ANY = SpecialChars.WILDCARD_MULTI
 
 
 class KeywatchDatadogBackend(ArtefactBackend, SlidingWindowBackend):
@@ -46,7 +51,6 @@ class KeywatchDatadogBackend(ArtefactBackend, SlidingWindowBackend):
     not_token = "-"
     eq_token = ":"
     bool_values: ClassVar = {True: "true", False: "false"}
-    field_null_expression = "-{field}:*"
     field_exists_expression = "{field}:*"
     field_not_exists_expression = "-{field}:*"
     case_sensitive_match_expression = "{field}:{value}"
@@ -80,6 +84,36 @@ class KeywatchDatadogBackend(ArtefactBackend, SlidingWindowBackend):
         text = s.convert(add_escaped=_SPECIAL + "".join(filter(str.isspace, str(s))))
         # Inside parentheses a value that begins with an operator's name would be the operator.
         return "\\" + text if text.startswith(("AND", "OR", "NOT")) else text
+
+    def convert_condition_field_eq_val(self, cond: Any, state: ConversionState) -> Any:
+        """Compare an attribute with a value, or look for a text in all of them where an object is meant.
+
+        :raises SigmaFeatureNotSupportedByBackendError: for an object of which more is asked: all attributes hold more
+            texts than one object, so what is left out by them would be too much.
+        """
+        negated = ConditionNOT in cond.parent_chain_condition_classes()
+        contains = isinstance(cond.value, SigmaString) and cond.value.startswith(_ANY) and cond.value.endswith(_ANY)
+        if cond.field == _EVERYWHERE and (negated or not contains):
+            raise SigmaFeatureNotSupportedByBackendError(
+                "Datadog has no text of a whole object; it can look for a text in all attributes (contains), and not "
+                "leave out what has it"
+            )
+        return super().convert_condition_field_eq_val(cond, state)
+
+    def convert_condition_field_eq_val_re(self, cond: Any, state: ConversionState) -> Any:
+        """Compare with a regular expression that is a pattern of wildcards.
+
+        :raises SigmaFeatureNotSupportedByBackendError: for any other: Datadog's log search has none.
+        """
+        pattern = ConditionFieldEqualsValueExpression(cond.field, wildcards(cond.value, cond.field))
+        return self.convert_condition_field_eq_val_str_case_sensitive(pattern, state)
+
+    def convert_condition_field_eq_field(self, cond: Any, state: ConversionState) -> Any:
+        """Refuse to compare two fields.
+
+        :raises SigmaFeatureNotSupportedByBackendError: always.
+        """
+        raise SigmaFeatureNotSupportedByBackendError(f"field '{cond.field}': Datadog can't compare two fields")
 
     def convert_condition_not(self, cond: ConditionNOT, state: ConversionState) -> str:
         """Negate a condition."""

@@ -18,8 +18,7 @@ from sigma.backends.keywatch._attack import tactics_of, techniques_of
 from sigma.backends.keywatch._correlation import Correlation, Rule, level_of
 from sigma.backends.keywatch._guide import guide_steps, untemplated
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
-from sigma.pipelines.keywatch._cloudtrail import GUIDE
-from sigma.pipelines.keywatch._pack import Guide
+from sigma.pipelines.keywatch._pack import GUIDE, Guide
 from sigma.rule.attributes import SigmaLevel
 
 #: Seconds that evaluationWindow, keepAlive and maxSignalDuration can be.

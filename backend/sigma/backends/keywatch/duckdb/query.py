@@ -31,6 +31,12 @@ class KeywatchDuckDBBackend(DuckDBSliding, SQLBackend):
     wildcard_match_expression = "{field} ILIKE {value} ESCAPE '\\'"
     re_expression = "regexp_matches({field}, '{regex}')"
 
+    elements_expression = (
+        "CASE WHEN json_valid({field}) AND {field} LIKE '[%' "
+        """THEN from_json({field}, '["VARCHAR"]') ELSE [{field}] END"""
+    )
+    any_element_expression = "coalesce(list_bool_or([{condition} FOR {name} IN {elements}]), false)"
+
     correlation_methods: ClassVar[dict[str, str]] = {"sliding": "Exact sliding windows (RANGE BETWEEN … PRECEDING)"}
     correlation_search_single_rule_expression = "WITH matched AS (\n    SELECT * FROM cloudtrail\n    WHERE {query}\n)"
     correlation_search_multi_rule_expression = "WITH matched AS (\n    SELECT * FROM cloudtrail\n    WHERE {queries}\n)"

@@ -9,13 +9,22 @@ from typing import Any, ClassVar, cast
 from sigma.backends.elasticsearch.elasticsearch_esql import ESQLBackend
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._correlation import Rule
+from sigma.backends.keywatch._regex import lucene
 from sigma.backends.keywatch.elasticsearch.kibana import TYPES, detection_rule
 from sigma.backends.keywatch.elasticsearch.sliding import ESQLSliding
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
-from sigma.types import SigmaString
+from sigma.pipelines.keywatch._fields import ELEMENTS
+from sigma.types import (
+    SigmaBool,
+    SigmaNumber,
+    SigmaRegularExpression,
+    SigmaRegularExpressionFlag,
+    SigmaString,
+    SpecialChars,
+)
 
 #: Characters of a text, and of a pattern, that Elasticsearch makes an automaton of: it refuses texts of more than 1000,
 #: and patterns that are complex, which none of 300 is. (The integration keeps keywords of up to 1024 characters.)
@@ -54,7 +63,6 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
     not_token = "NOT"
     or_in_operator = "IN"
     eq_token = " == "
-    field_null_expression = "{field} IS NULL"
     field_exists_expression = "{field} IS NOT NULL"
     field_not_exists_expression = "{field} IS NULL"
     field_equals_field_expression = "TO_LOWER({field1}) == TO_LOWER({field2})"
@@ -87,6 +95,18 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
         """
         return _quoted(_comparable(s).lower())
 
+    def convert_condition_field_eq_val(self, cond: ConditionFieldEqualsValueExpression, state: ConversionState) -> Any:
+        """Compare a field, or one element of a list in Java's text of it, with a value."""
+        if not cond.field.startswith(ELEMENTS):
+            return super().convert_condition_field_eq_val(cond, state)
+        field, value = cond.field.removeprefix(ELEMENTS), cond.value
+        if isinstance(value, SigmaNumber | SigmaBool):
+            value = SigmaString(str(value).lower())
+        if not isinstance(value, SigmaString):
+            return super().convert_condition_field_eq_val(ConditionFieldEqualsValueExpression(field, value), state)
+        alternatives = [ConditionFieldEqualsValueExpression(field, one) for one in (value, *_in_list(value))]
+        return self.convert_condition_group(ConditionOR(list(alternatives)), state)
+
     def convert_condition_not(self, cond: ConditionNOT, state: ConversionState) -> str:
         """Negate a condition. ES|QL's third truth value has no place in Sigma: what is missing does not match."""
         return f"NOT COALESCE({self.convert_condition(cond.args[0], state)}, false)"
@@ -108,8 +128,14 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
     ) -> bool:
         """Write a list as IN, but for values that must be compared one by one."""
         return super().decide_convert_condition_as_in_expression(cond, state) and not any(
-            _is_pushed_down_wrongly(getattr(arg, "value", None)) for arg in cond.args
+            _is_pushed_down_wrongly(getattr(arg, "value", None)) or str(getattr(arg, "field", "")).startswith(ELEMENTS)
+            for arg in cond.args
         )
+
+    def escape_and_quote_field(self, field_name: str) -> str:
+        """Quote the name of a field; an expression stands as it is."""
+        field_name = field_name.removeprefix(ELEMENTS)
+        return field_name if "(" in field_name else super().escape_and_quote_field(field_name)
 
     def convert_condition_field_eq_val_bool(
         self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
@@ -126,14 +152,15 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
     def convert_condition_field_eq_val_re(
         self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
     ) -> Any:
-        """Refuse a regular expression.
+        """Compare with a regular expression.
 
-        :raises SigmaFeatureNotSupportedByBackendError: always.
+        :raises SigmaFeatureNotSupportedByBackendError: for what Lucene's can't say.
         """
-        raise SigmaFeatureNotSupportedByBackendError(
-            f"regular expression of field '{cond.field}': Elasticsearch's are anchored and of another dialect, and "
-            "would match something else; use contains, startswith, endswith or wildcards"
-        )
+        value, field = cast(SigmaRegularExpression, cond.value), self.escape_and_quote_field(cond.field)
+        pattern = lucene(value, cond.field)
+        if SigmaRegularExpressionFlag.IGNORECASE in value.flags:
+            field, pattern = f"TO_LOWER({field})", pattern.lower()
+        return f"{field} RLIKE {_quoted(pattern)}"
 
     def convert_condition_field_eq_val_str_case_sensitive(self, cond: Any, state: ConversionState) -> str:
         """Compare with regard to case.
@@ -165,6 +192,12 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
         return "".join(json.dumps(rule, ensure_ascii=False) + "\n" for rule in queries)
 
 
+def _joined(kind: type[SigmaString], before: str, value: SigmaString, after: str) -> SigmaString:
+    joined = kind("")
+    joined.s = (*SigmaString(before).s, *value.s, *SigmaString(after).s)
+    return joined
+
+
 def _is_pushed_down_wrongly(value: Any) -> bool:
     """Tell whether `TO_LOWER(field) == value` finds nothing.
 
@@ -172,6 +205,15 @@ def _is_pushed_down_wrongly(value: Any) -> bool:
     the value in lower case. CONCAT keeps it from doing so.
     """
     return isinstance(value, SigmaString) and not value.contains_special() and not str(value).isascii()
+
+
+def _in_list(value: SigmaString) -> list[SigmaString]:
+    """Return the patterns of a value as an element of a list in Java's form: [a, b]."""
+    anything = SpecialChars.WILDCARD_MULTI
+    whole = value.startswith(anything) and value.endswith(anything)
+    ends = [("[", "]"), ("[", ", *"), ("*, ", "]"), ("*, ", ", *")]
+    cased = type(value)
+    return [] if whole else [_joined(cased, before, value, after) for before, after in ends]
 
 
 def _quoted(text: str) -> str:

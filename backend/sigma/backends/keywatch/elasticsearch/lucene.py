@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 from sigma.backends.elasticsearch.elasticsearch_lucene import LuceneBackend
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._correlation import Rule
+from sigma.backends.keywatch._regex import lucene
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
-from sigma.types import SigmaString
+from sigma.types import SigmaRegularExpressionFlag, SigmaString
 
 
 class KeywatchLuceneBackend(ArtefactBackend, LuceneBackend):
@@ -38,6 +39,18 @@ class KeywatchLuceneBackend(ArtefactBackend, LuceneBackend):
                 f"value '{s}': Lucene can't match < or >, which begin a range; use ? instead, or format esql or kibana"
             )
         return super().convert_value_str(s, state)
+
+    def convert_condition_field_eq_val_re(self, cond: Any, state: ConversionState) -> Any:
+        """Compare with a regular expression.
+
+        :raises SigmaFeatureNotSupportedByBackendError: for what Lucene's can't say.
+        """
+        if SigmaRegularExpressionFlag.IGNORECASE in cond.value.flags:
+            raise SigmaFeatureNotSupportedByBackendError(
+                f"regular expression of field '{cond.field}': Lucene can't ignore its case; use format esql or kibana"
+            )
+        pattern = lucene(cond.value, cond.field).replace("/", "\\/")
+        return f"{self.escape_and_quote_field(cond.field)}:/{pattern}/"
 
     def convert_correlation_rule(self, rule: SigmaCorrelationRule, *_: Any, **__: Any) -> list[Any]:
         """Refuse a correlation.

@@ -6,10 +6,12 @@ Conditions are Query DSL, which can ignore case; a query string can't.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, ClassVar
 
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._correlation import Rule
+from sigma.backends.keywatch._regex import lucene
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
 from sigma.backends.keywatch.opensearch.monitor import KEYWORD, bare_search, monitor
 from sigma.backends.keywatch.opensearch.sliding import METRICS, Json
@@ -17,13 +19,23 @@ from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, 
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationTypeLiteral
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
-from sigma.types import SigmaString, SpecialChars
+from sigma.types import SigmaRegularExpressionFlag, SigmaString, SpecialChars
 
 #: Characters of a text, and of a pattern, that OpenSearch makes an automaton of: it refuses texts of more than 1000,
 #: and patterns that are complex, which none of 300 is.
 _LONGEST_TEXT, _LONGEST_PATTERN = 1000, 300
+#: What the name of an object ends in whose whole content is meant.
+_INSIDE = ".*"
+_ANY = SpecialChars.WILDCARD_MULTI
 #: Signs that mean something in Lucene's regular expressions.
 _REGEX_SIGNS = frozenset('.?+*|{}[]()"\\#@&<>~^$')
+
+#: Two fields have a value, and one of the first is one of the second.
+_SAME = (
+    "if (!doc.containsKey(params.one) || !doc.containsKey(params.other)) { return false; } "
+    "for (def one : doc[params.one]) { for (def other : doc[params.other]) "
+    "{ if (one.toString().equalsIgnoreCase(other.toString())) { return true; } } } return false;"
+)
 
 
 class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
@@ -75,6 +87,8 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
         """
         field, value = cond.field, cond.value
         assert isinstance(value, SigmaString)
+        if field.endswith(_INSIDE):
+            return _inside(field, value)
         if not field.endswith(KEYWORD):
             return _boolean(field, value)
         # Only the case of ASCII letters is ignored.
@@ -117,20 +131,22 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
         self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
     ) -> Any:
         """Tell whether a field is missing."""
-        return {"bool": {"must_not": [{"exists": {"field": cond.field}}]}}
+        return {"bool": {"must_not": [{"exists": {"field": cond.field.removesuffix(_INSIDE)}}]}}
 
     convert_condition_field_not_exists = convert_condition_field_eq_val_null
 
     def convert_condition_field_exists(self, cond: ConditionFieldEqualsValueExpression, state: ConversionState) -> Any:
         """Tell whether a field is there."""
-        return {"exists": {"field": cond.field}}
+        return {"exists": {"field": cond.field.removesuffix(_INSIDE)}}
 
     def convert_condition_field_eq_val_re(self, cond: Any, state: ConversionState) -> Any:
-        """Refuse a regular expression.
+        """Compare with a regular expression.
 
-        :raises SigmaFeatureNotSupportedByBackendError: always: OpenSearch's are anchored, and of another dialect.
+        :raises SigmaFeatureNotSupportedByBackendError: for what Lucene's can't say.
         """
-        raise _unsupported(cond.field, "regular expressions")
+        ignored = SigmaRegularExpressionFlag.IGNORECASE in cond.value.flags
+        pattern = {"value": lucene(cond.value, cond.field), "flags_value": 0}
+        return {"regexp": {cond.field: pattern | ({"case_insensitive": True} if ignored else {})}}
 
     def convert_condition_field_compare_op_val(self, cond: Any, state: ConversionState) -> Any:
         """Refuse < and >.
@@ -140,11 +156,14 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
         raise _unsupported(cond.field, "< and > of fields that are texts")
 
     def convert_condition_field_eq_field(self, cond: Any, state: ConversionState) -> Any:
-        """Refuse to compare two fields.
+        """Compare two fields, without regard to case.
 
-        :raises SigmaFeatureNotSupportedByBackendError: always.
+        :raises SigmaFeatureNotSupportedByBackendError: for a part of a field.
         """
-        raise _unsupported(cond.field, "comparing two fields")
+        other = cond.value
+        if other.starts_with or other.ends_with:
+            raise _unsupported(cond.field, "comparing a field with a part of another")
+        return {"script": {"script": {"source": _SAME, "params": {"one": cond.field, "other": other.field}}}}
 
     def finish_query(self, rule: Rule, query: Any, state: ConversionState) -> Any:
         """Leave a condition as it is: it is no text."""
@@ -177,6 +196,22 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
     def finalize_query_monitor(self, rule: Rule, query: Json, index: int, state: ConversionState) -> Json:
         """Return a monitor as the Alerting plugin's API takes it."""
         return monitor(self.detection(rule, query))
+
+
+def _inside(field: str, value: SigmaString) -> Json:
+    """Look for a word in the texts and in the names of what is in an object.
+
+    :raises SigmaFeatureNotSupportedByBackendError: for anything that may be more than a part of a word.
+    """
+    word = "".join(part for part in value.s if isinstance(part, str))
+    if value.s != (_ANY, word, _ANY) or not re.fullmatch("[A-Za-z0-9]+", word):
+        raise SigmaFeatureNotSupportedByBackendError(
+            f"field '{field.removesuffix(_INSIDE)}': OpenSearch has no text of a whole object; it can find a word of "
+            "letters and digits in one (contains)"
+        )
+    texts = {"query": f"*{word}*", "fields": [field], "analyze_wildcard": True, "lenient": True}
+    names = [{"exists": {"field": f"{field.removesuffix('*')}*{word}*"}}]
+    return {"bool": {"should": [{"query_string": texts}, *names], "minimum_should_match": 1}}
 
 
 def _boolean(field: str, value: SigmaString) -> Json:

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, cast
 
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._correlation import Correlation, Rule
+from sigma.backends.keywatch._regex import re2
+from sigma.backends.keywatch.sentinel.elements import of_key, of_list, texts
 from sigma.backends.keywatch.sentinel.rule import (
     ADDRESS,
     analytics_rule,
@@ -22,7 +24,17 @@ from sigma.backends.keywatch.sentinel.sliding import SentinelSliding, column, is
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
-from sigma.types import CompareOperators, SigmaCasedString, SigmaString, SpecialChars
+from sigma.pipelines.keywatch._fields import ELEMENTS
+from sigma.types import (
+    CompareOperators,
+    SigmaBool,
+    SigmaCasedString,
+    SigmaExists,
+    SigmaNumber,
+    SigmaString,
+    SigmaType,
+    SpecialChars,
+)
 
 _EVENT, _ARN = "AwsEventId", "UserIdentityArn"
 #: (wildcard in front, wildcard behind) → operator that ignores the case of ASCII letters, operator that does not.
@@ -75,7 +87,6 @@ class KeywatchSentinelBackend(ArtefactBackend, SentinelSliding):
         CompareOperators.GTE: ">=",
     }
     field_equals_field_expression = "(isnotempty({field1}) and tolower({field1}) == tolower({field2}))"
-    field_null_expression = "isempty({field})"
     field_exists_expression = "isnotempty({field})"
     field_not_exists_expression = "isempty({field})"
     convert_or_as_in = True
@@ -113,9 +124,17 @@ class KeywatchSentinelBackend(ArtefactBackend, SentinelSliding):
     ) -> bool:
         """Write a list as in~, but for values that it does not compare as is meant."""
         return super().decide_convert_condition_as_in_expression(cond, state) and all(
-            isinstance(value := getattr(arg, "value", None), SigmaString) and str(value).isascii() and len(value) > 0
+            isinstance(arg, ConditionFieldEqualsValueExpression)
+            and isinstance(arg.value, SigmaString)
+            and str(arg.value).isascii()
+            and len(arg.value) > 0
+            and not arg.field.startswith(ELEMENTS)
             for arg in cond.args
         )
+
+    def escape_and_quote_field(self, field_name: str) -> str:
+        """Return a column, or the text of what lies in one that is JSON."""
+        return texts(field_name.removeprefix(ELEMENTS))[0] if field_name.startswith(ELEMENTS) else field_name
 
     def convert_condition_field_eq_val_bool(
         self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
@@ -130,14 +149,28 @@ class KeywatchSentinelBackend(ArtefactBackend, SentinelSliding):
         return f"{cond.field} == {literal(str(cond.value))}"
 
     def convert_condition_field_eq_val_re(self, cond: Any, state: ConversionState) -> Any:
-        """Refuse a regular expression.
+        """Compare with a regular expression.
 
-        :raises SigmaFeatureNotSupportedByBackendError: always: Kusto's dialect is another, and nothing offline has it.
+        :raises SigmaFeatureNotSupportedByBackendError: for what RE2 can't say, which is Kusto's dialect.
         """
-        raise SigmaFeatureNotSupportedByBackendError(
-            f"regular expression of field '{cond.field}': Kusto's are of another dialect; use contains, "
-            "startswith, endswith or wildcards"
-        )
+        return f"{cond.field} matches regex {literal(re2(cond.value, cond.field))}"
+
+    def convert_condition_field_eq_val(self, cond: ConditionFieldEqualsValueExpression, state: ConversionState) -> Any:
+        """Compare a field with a value: a column, or what lies in a column that is JSON, and may be a list."""
+        if not cond.field.startswith(ELEMENTS):
+            return super().convert_condition_field_eq_val(cond, state)
+        value = cond.value
+        if isinstance(value, SigmaExists) and not value:
+            return f"not({self.convert_condition_field_eq_val(_with(cond.field, SigmaExists(True)), state)})"
+        text, ways = texts(cond.field.removeprefix(ELEMENTS))
+        alternatives = [super().convert_condition_field_eq_val(_with(text, value), state)]
+        if isinstance(value, SigmaString | SigmaNumber | SigmaBool):
+            alternatives.append(f'{text} startswith "[" and {text} matches regex {literal(of_list(value))}')
+        if isinstance(value, SigmaString | SigmaNumber | SigmaBool | SigmaExists):
+            alternatives += [
+                f'{way} startswith "[" and {way} matches regex {literal(of_key(key, value))}' for way, key in ways
+            ]
+        return "(" + " or ".join(f"({alternative})" for alternative in alternatives) + ")"
 
     def finalize_query_kql(self, rule: Rule, query: str, index: int, state: ConversionState) -> str:
         """Return the query; `Principal` and `IPAddress` are what alerts are named and gathered by.
@@ -153,7 +186,10 @@ class KeywatchSentinelBackend(ArtefactBackend, SentinelSliding):
             query = f"{query}\n| extend {last}"
         else:
             columns = dict.fromkeys([_EVENT, _ARN, ADDRESS, *rule.fields])
-            shown = ", ".join(f"{column(rule, name)} = {name}" if is_expression(name) else name for name in columns)
+            shown = ", ".join(
+                f"{column(rule, name)} = {self.escape_and_quote_field(name)}" if is_expression(name) else name
+                for name in columns
+            )
             named = f"Principal = coalesce({_ARN}, {_EVENT}), IPAddress = {ADDRESS}"
             query = f"AWSCloudTrail\n| where {query}\n| project TimeGenerated, {shown}, {named}"
         return limited(rule, "query", query)
@@ -182,6 +218,10 @@ class KeywatchSentinelBackend(ArtefactBackend, SentinelSliding):
     def finalize_output_yaml(self, queries: list[dict[str, Any]]) -> str:
         """Write rules in the form of the repository Azure-Sentinel."""
         return repository_yaml(queries)
+
+
+def _with(field: str, value: SigmaType) -> ConditionFieldEqualsValueExpression:
+    return ConditionFieldEqualsValueExpression(field, value)
 
 
 def literal(text: str) -> str:

@@ -15,7 +15,7 @@ from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
-from sigma.pipelines.keywatch._cloudtrail import cloudtrail_names
+from sigma.pipelines.keywatch._fields import cloudtrail_names
 
 
 class SentinelSliding(SlidingWindowBackend):
@@ -42,8 +42,9 @@ class SentinelSliding(SlidingWindowBackend):
     def sliding_variables(self, correlation: Correlation) -> dict[str, str]:
         """Add the conditions that compare an event with its neighbours, and the evidence under names of their own."""
         sets = "".join(
-            f",\n    {column(correlation.rule, name)} = array_sort_asc(make_set_if({name}, isnotempty({name})))"
+            f",\n    {column(correlation.rule, name)} = array_sort_asc(make_set_if({value}, isnotempty({value})))"
             for name in [*correlation.keys[len(correlation.group) :], *correlation.evidence]
+            for value in (self.escape_and_quote_field(name),)
         )
         return super().sliding_variables(correlation) | {
             "present": " and ".join(f"isnotempty({name})" for name in correlation.keys),

@@ -10,13 +10,18 @@ from sigma.backends.keywatch.splunk.app import APP, MACRO, app_files, archive
 from sigma.backends.keywatch.splunk.saved_search import group, plain, source, stanza
 from sigma.backends.keywatch.splunk.sliding import SplunkSliding
 from sigma.backends.splunk import SplunkBackend
+from sigma.conditions import ConditionFieldEqualsValueExpression
 from sigma.conversion.deferred import DeferredQueryExpression
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
+from sigma.pipelines.keywatch._fields import cloudtrail
 from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
 from sigma.processing.transformations import SetStateTransformation
 from sigma.types import SigmaString, SpecialChars
+
+#: Where a conversion notes the objects whose text it needs.
+_OBJECTS = "keywatch_objects"
 
 
 class KeywatchSplunkBackend(ArtefactBackend, SplunkSliding, SplunkBackend):
@@ -70,6 +75,12 @@ class KeywatchSplunkBackend(ArtefactBackend, SplunkSliding, SplunkBackend):
                 )
         return super().convert_value_str(s, state)
 
+    def convert_condition_field_eq_val(self, cond: ConditionFieldEqualsValueExpression, state: ConversionState) -> Any:
+        """Compare a field with a value; note the objects whose text is compared."""
+        if cond.field in cloudtrail()["objects"]:
+            state.processing_state.setdefault(_OBJECTS, []).append(cond.field)
+        return super().convert_condition_field_eq_val(cond, state)
+
     def finish_query(
         self, rule: Rule, query: str | DeferredQueryExpression, state: ConversionState
     ) -> str | DeferredQueryExpression:
@@ -77,13 +88,15 @@ class KeywatchSplunkBackend(ArtefactBackend, SplunkSliding, SplunkBackend):
         query = super().finish_query(rule, query, state)
         if isinstance(rule, SigmaCorrelationRule):
             return query
-        return f"{source(state.processing_state)} {query}"
+        texts = "".join(map(_text_of, dict.fromkeys(state.processing_state.get(_OBJECTS, ()))))
+        return f"{source(state.processing_state)}{texts} {'| search ' if texts else ''}{query}"
 
     def finalize_query_spl(self, rule: Rule, query: str, index: int, state: ConversionState) -> str:
         """Return the search; that of a single event shows its evidence. The last command gives plain names."""
         correlation = Correlation.of(rule)
         names = dict.fromkeys([*group(rule), *rule.fields, *(correlation.evidence if correlation else ())])
         if correlation is None:
+            query += "".join(f"\n{_text_of(name).strip()}" for name in names if name in cloudtrail()["objects"])
             query += f"\n| table _time, {', '.join(map(self.escape_and_quote_field, names))}"
         renames = [f"{self.escape_and_quote_field(name)} AS {plain(name)}" for name in names if "." in name]
         return f"{query}\n| rename {', '.join(renames)}" if renames else query
@@ -122,3 +135,8 @@ class KeywatchSplunkBackend(ArtefactBackend, SplunkSliding, SplunkBackend):
 
     def _app_files(self, queries: list[str]) -> dict[str, bytes]:
         return app_files(self.finalize_output_savedsearches(queries), self.last_processing_pipeline.state["source"])
+
+
+def _text_of(name: str) -> str:
+    """Return the commands that make a field of the text of an object, with its quotes as they are in its texts."""
+    return f' | spath path={name} output={name} | eval {name}=replace({name}, "\\\\\\"", "\\"")'

@@ -1,0 +1,110 @@
+r"""Sigma's regular expressions, which are PCRE's, in dialects that have less.
+
+They are searched for anywhere in a text, with regard to case unless the flag i is set.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
+from sigma.types import SigmaCasedString, SigmaRegularExpression, SigmaRegularExpressionFlag, SpecialChars
+
+#: What finite automata can't do, in front of what follows it: looking around, references, atomic and named groups.
+_BEYOND = re.compile(r"\\.|(?P<beyond>\(\?(?!:|P<\w+>))|(?P<possessive>[*+?}]\+)", re.DOTALL)
+_REFERENCE = re.compile(r"\\([1-9kKgGAzZbBpPQEXRNhHvVC])")
+_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?:|\(\?P<\w+>|[*+?}]\?|.", re.DOTALL)
+_WILDCARD = re.compile(r"(?P<any>\.[*+]?\??)|(?P<text>\\[^\w\s]|[^\\*+?{}\[\]()|^$.])|.", re.DOTALL)
+_ANY: dict[str, list[SpecialChars]] = {
+    ".": [SpecialChars.WILDCARD_SINGLE],
+    ".*": [SpecialChars.WILDCARD_MULTI],
+    ".+": [SpecialChars.WILDCARD_SINGLE, SpecialChars.WILDCARD_MULTI],
+    ".*?": [SpecialChars.WILDCARD_MULTI],
+    ".+?": [SpecialChars.WILDCARD_SINGLE, SpecialChars.WILDCARD_MULTI],
+}
+#: Signs of Lucene's regular expressions that mean something, and nothing in PCRE.
+_LUCENE_SIGNS = frozenset('@&<>~#"')
+_CLASSES = {"d": "0-9", "w": "A-Za-z0-9_", "s": " \\t\\n\\r"}
+
+
+def re2(value: SigmaRegularExpression, field: str) -> str:
+    """Return a regular expression for RE2, which has PCRE's syntax as far as it goes.
+
+    :raises SigmaFeatureNotSupportedByBackendError: for what RE2 can't say.
+    """
+    pattern = str(value.regexp)
+    _refuse_beyond(pattern, field)
+    flags = "".join(sorted(flag.name[0].lower() for flag in value.flags))
+    return f"(?{flags}){pattern}" if flags else pattern
+
+
+def lucene(value: SigmaRegularExpression, field: str) -> str:
+    """Return a regular expression for Lucene: of a whole text, without classes and lazy repetitions.
+
+    The flag i is left to the query.
+    :raises SigmaFeatureNotSupportedByBackendError: for what Lucene can't say.
+    """
+    pattern = str(value.regexp)
+    _refuse_beyond(pattern, field)
+    if value.flags - {SigmaRegularExpressionFlag.IGNORECASE}:
+        raise _refused(field, "its flags have none like them there")
+    begin, end = pattern.startswith("^"), pattern.endswith("$") and not pattern.endswith("\\$")
+    inside = pattern[begin : len(pattern) - end]
+    tokens = _TOKEN.findall(inside)
+    if (begin or end) and "|" in tokens:
+        raise _refused(field, "an anchor beside an alternative has no meaning there; put the alternatives into a group")
+    if "^" in tokens or "$" in tokens:
+        raise _refused(field, "^ and $ have a meaning only at its ends there")
+    written = "".join(_lucene_token(token) for token in tokens)
+    return ("" if begin else ".*") + (f"({written})" if "|" in tokens else written) + ("" if end else ".*")
+
+
+def wildcards(value: SigmaRegularExpression, field: str) -> SigmaCasedString:
+    """Return a regular expression as a text with wildcards, which it is where it has texts and any characters only.
+
+    :raises SigmaFeatureNotSupportedByBackendError: for any other.
+    """
+    many = SpecialChars.WILDCARD_MULTI
+    pattern = str(value.regexp)
+    begin, end = pattern.startswith("^"), pattern.endswith("$") and not pattern.endswith("\\$")
+    parts: list[str | SpecialChars] = [] if begin else [many]
+    for found in _WILDCARD.finditer(pattern[begin : len(pattern) - end]):
+        if found["text"] is None and found["any"] not in _ANY:
+            raise _refused(field, f"'{found[0]}' can't be said there")
+        parts += [found["text"].removeprefix("\\")] if found["text"] else _ANY[found["any"]]
+    if value.flags:
+        raise _refused(field, "its flags have none like them there")
+    text = SigmaCasedString("")
+    text.s = tuple(parts if end else [*parts, many])
+    return text
+
+
+def _lucene_token(token: str) -> str:
+    kind = token[1:2] if token.startswith("\\") else ""
+    if token in _LUCENE_SIGNS:
+        token = "\\" + token
+    elif token == "(?:" or token.startswith("(?P<"):
+        token = "("
+    elif token[1:] == "?" and token[0] in "*+?}":
+        token = token[0]  # what is matched is the same, lazily or not
+    elif token.startswith("["):
+        token = re.sub(r"\\([dws])", lambda found: _CLASSES[found[1]], token)
+    elif kind and kind.lower() in _CLASSES:
+        token = f"[{'^' if kind.isupper() else ''}{_CLASSES[kind.lower()]}]"
+    return token
+
+
+def _refuse_beyond(pattern: str, field: str) -> None:
+    for found in _BEYOND.finditer(pattern):
+        if found["beyond"] or found["possessive"]:
+            raise _refused(field, f"'{found[0]}' can't be said there")
+    for token in _TOKEN.findall(pattern):
+        if _REFERENCE.fullmatch(token):
+            raise _refused(field, f"'{token}' can't be said there")
+
+
+def _refused(field: str, reason: str) -> SigmaFeatureNotSupportedByBackendError:
+    return SigmaFeatureNotSupportedByBackendError(
+        f"regular expression of field '{field}': the target's are of another dialect, and {reason}; use contains, "
+        "startswith, endswith or wildcards"
+    )

@@ -1,0 +1,235 @@
+"""The field tables: what each schema makes of CloudTrail's field names, strictly applied.
+
+A table is a YAML file beside a pipeline's module. It says how the schema spells a field, by a template for all that are
+spelt alike and by an entry for each that is not; and how it spells a path below an object of which the service decides
+what is in it, such as requestParameters. `cloudtrail.yml` has what CloudTrail itself has.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import warnings
+from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import product
+from pathlib import Path
+from string import Formatter
+from typing import Any, Self
+
+from sigma.correlations import SigmaCorrelationRule
+from sigma.exceptions import SigmaTransformationError
+from sigma.pipelines.keywatch._pack import GUIDE, read_yaml
+from sigma.processing.transformations import FieldMappingTransformation
+from sigma.rule import SigmaRule
+
+#: In front of a name: it holds a list, or a text that may be one, of which one element has to match.
+ELEMENTS = "[]"
+#: What a key in CloudTrail's objects may hold, so that it needs no escape in any of the languages.
+_KEY = re.compile(r"[\w:@/-]+", re.ASCII)
+#: Ways through lists that are spelt out, where a schema spells a list otherwise than an object.
+_MOST_WAYS = 16
+#: Where a rule carries which CloudTrail field each name of the schema stands for.
+_NAMES = "keywatch_names"
+
+
+@cache
+def cloudtrail() -> dict[str, list[str]]:
+    """Return what CloudTrail's records have: `fields`, `objects`, and the `evidence` that every alert needs."""
+    known: dict[str, list[str]] = read_yaml(Path(__file__).with_name("cloudtrail.yml"))
+    return known
+
+
+class NotStoredError(Exception):
+    """A field that CloudTrail has and a schema does not; the text says why, if there is something to say."""
+
+
+@dataclass(frozen=True)
+class FieldTable:
+    """What a schema makes of CloudTrail's names."""
+
+    #: Where the names were read, with the version.
+    source: str
+    #: Template of the names that are not listed; none if all that the schema has are listed.
+    default: str | None = None
+    #: CloudTrail's name → the schema's; None for what it does not store.
+    fields: dict[str, str | None] = field(default_factory=dict)
+    #: An object, or * for all → templates: `text`, the whole object as text; `below`, a path in it; `shown`, what is
+    #: shown of a path, if that is something else.
+    objects: dict[str, dict[str, str]] = field(default_factory=dict)
+    #: Why the schema does not have a path of several keys below an object, if it does not.
+    deep: str | None = None
+
+    @classmethod
+    def beside(cls, module: str) -> Self:
+        """Read the table that lies beside a module, under the same name.
+
+        :param module: the module's `__file__`.
+        """
+        return cls(**read_yaml(Path(module).with_suffix(".yml")))
+
+    def overlaid(self, other: FieldTable) -> FieldTable:
+        """Return this table with the entries of another in place of its own."""
+        return replace(other, fields=self.fields | other.fields, objects=self.objects | other.objects)
+
+    @staticmethod
+    def known() -> list[str]:
+        """Return the names of CloudTrail's fields and objects."""
+        return [*cloudtrail()["fields"], *cloudtrail()["objects"]]
+
+    def names(self, name: str) -> list[str]:
+        """Return how the schema spells a field; several spellings where it depends on what is a list.
+
+        :raises NotStoredError: if it does not have it.
+        :raises KeyError: if CloudTrail does not.
+        """
+        if name in self.fields:
+            listed = self.fields[name]
+            if listed is None:
+                raise NotStoredError
+            return [listed]
+        if name in cloudtrail()["fields"]:
+            if self.default is None:
+                raise NotStoredError
+            return [self.default.format(name=name)]
+        for root in cloudtrail()["objects"]:
+            if name == root:
+                return [self._template(root, "text").format(object=root)]
+            if name.startswith(f"{root}."):
+                return self._below(root, name.removeprefix(f"{root}.").split("."))
+        raise KeyError(name)
+
+    def shown(self, name: str) -> str:
+        """Return the name of what is shown of a field.
+
+        :raises NotStoredError: if the schema does not have it.
+        :raises KeyError: if CloudTrail does not.
+        """
+        root, below, _ = name.partition(".")
+        templates = self.objects.get(root, {})
+        return templates["shown"] if below and "shown" in templates else self.names(name)[0]
+
+    def _below(self, root: str, keys: list[str]) -> list[str]:
+        template = self._template(root, "below")
+        if not all(map(_KEY.fullmatch, keys)):
+            raise NotStoredError("a key in it holds a sign that no schema's path can say")
+        if self.deep and len(keys) > 1:
+            raise NotStoredError(self.deep)
+        if "{way}" in template:
+            ways = list(product(*((key, f"{key}{{}}") for key in keys)))
+            if len(ways) > _MOST_WAYS:
+                raise NotStoredError(
+                    "any of its keys may be a list, which is spelt otherwise there: too many spellings"
+                )
+            return [template.format(object=root, way=".".join(way)) for way in ways]
+        variables = {
+            "object": root,
+            "path": ".".join(keys),
+            "key": keys[0],
+            "rest": "".join(f'."{key}"' for key in keys[1:]),
+            "jsonpath": ".".join(f'"{key}"' for key in keys),
+            "brackets": "".join(f'["{key}"]' for key in keys),
+        }
+        return [template.format(**variables)]
+
+    def _template(self, root: str, kind: str) -> str:
+        templates = self.objects.get(root, self.objects.get("*", {}))
+        if kind not in templates:
+            raise NotStoredError
+        return templates[kind]
+
+
+@dataclass
+class StrictFieldMapping(FieldMappingTransformation):
+    """Map field names wherever they stand, in conditions, correlations, evidence and guide; refuse an unknown one."""
+
+    mapping: dict[str | None, str | list[str]] = field(default_factory=dict)
+    table: FieldTable = field(kw_only=True)
+    pipeline: str = field(kw_only=True)
+    _rule: SigmaRule | SigmaCorrelationRule | None = field(init=False, default=None, compare=False)
+
+    def apply(self, rule: SigmaRule | SigmaCorrelationRule) -> None:
+        """Map the field names of a rule.
+
+        :raises SigmaTransformationError: if the rule can't do without a field that the table lacks; it names rule,
+            field and pipeline. Of the evidence such a field is left out, with a warning.
+        """
+        self._rule = rule
+        # Backends show the id of an event without being asked to.
+        rule.custom_attributes[_NAMES] = dict.fromkeys(self.table.names("eventID"), "eventID")
+        evidence = [self._shown(name) for name in rule.fields if self._is_stored(name)]
+        rule.fields = []
+        super().apply(rule)
+        rule.fields = evidence
+        guide = rule.custom_attributes.get(GUIDE)
+        if guide is not None:
+            steps = {title: self._map_text(text) for title, text in guide.steps.items()}
+            rule.custom_attributes[GUIDE] = replace(guide, steps=steps)
+
+    def apply_field_name(self, field: str | None) -> list[str]:
+        """Look a field up in the table."""
+        assert self._rule is not None
+        if field is None:
+            raise self._error(
+                "a keyword without a field can't be searched for in CloudTrail events; name the field",
+            )
+        try:
+            names = self.table.names(field)
+        except NotStoredError as error:
+            reason = f" ({error})" if str(error) else ""
+            raise self._error(
+                f"pipeline '{self.pipeline}' has nothing for field '{field}', which the target does not store{reason}; "
+                "turn the rule off if it can't do without it (settings: rules, enabled: false)"
+            ) from error
+        except KeyError as error:
+            near = difflib.get_close_matches(field, FieldTable.known(), n=1)
+            raise self._error(
+                f"field '{field}' is not known to pipeline '{self.pipeline}'"
+                + (f"; did you mean '{near[0]}'?" if near else "; CloudTrail has none of that name")
+            ) from error
+        self._rule.custom_attributes[_NAMES] |= dict.fromkeys(names, field)
+        return names
+
+    def _shown(self, name: str) -> str:
+        shown = self.table.shown(name)
+        assert self._rule is not None
+        self._rule.custom_attributes[_NAMES].setdefault(shown, name)
+        return shown
+
+    def _is_stored(self, name: str) -> bool:
+        """Tell whether evidence can be shown; a rule is not given up for a field that only decorates it."""
+        try:
+            self.table.names(name)
+        except (NotStoredError, KeyError):
+            assert self._rule is not None
+            if name not in self._rule.custom_attributes.get(OPTIONAL, ()):
+                warnings.warn(
+                    f"rule '{self._rule.title}': its evidence is shown without field '{name}', which pipeline "
+                    f"'{self.pipeline}' does not have",
+                    stacklevel=2,
+                )
+            return False
+        return True
+
+    def _error(self, message: str) -> SigmaTransformationError:
+        assert self._rule is not None
+        return SigmaTransformationError(f"rule '{self._rule.title}': {message}", source=self._rule.source)
+
+    def _map_text(self, text: str) -> str:
+        return "".join(
+            literal.replace("{", "{{").replace("}", "}}") + (f"{{{self._shown(name)}}}" if name else "")
+            for literal, name, _, _ in Formatter().parse(text)
+        )
+
+
+#: Where a rule carries the evidence that it was given, and that need not be there.
+OPTIONAL = "keywatch_optional"
+
+
+def cloudtrail_names(rule: SigmaRule | SigmaCorrelationRule) -> dict[str, str]:
+    """Return name in the schema → CloudTrail's name, of the fields of a mapped rule and of those that it refers to."""
+    names: dict[str, Any] = {}
+    for reference in getattr(rule, "referenced_rules", ()):
+        names |= cloudtrail_names(reference.rule)
+    names |= rule.custom_attributes.get(_NAMES, {})
+    return names

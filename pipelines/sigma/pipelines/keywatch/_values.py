@@ -1,0 +1,114 @@
+"""Values before the backends see them: one spelling for one meaning, and nothing that engines differ on."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sigma.conditions import SigmaCondition
+from sigma.correlations import SigmaCorrelationRule
+from sigma.exceptions import SigmaValueError
+from sigma.processing.transformations import ValueListPlaceholderTransformation
+from sigma.processing.transformations.base import DetectionItemTransformation, PreprocessingTransformation
+from sigma.rule import SigmaDetectionItem, SigmaRule
+from sigma.types import (
+    Placeholder,
+    SigmaExists,
+    SigmaNull,
+    SigmaRegularExpression,
+    SigmaString,
+    SigmaType,
+    SpecialChars,
+)
+
+#: Regular expressions that every value matches.
+_ANY_VALUE = re.compile(r"\^?\(?\.[*+]\??\)?\$?")
+
+
+@dataclass
+class OneSpelling(DetectionItemTransformation):
+    """Bring the ways to say that a field has a value, or has none, to one: whether it exists.
+
+    It has a value: `*`, an empty contains, `exists: true`, `re: .+`. It has none: `null`, `exists: false`, an empty
+    text (Elastic's integration drops those).
+    """
+
+    def apply_detection_item(self, detection_item: SigmaDetectionItem) -> None:
+        """Replace the values of a field that speak of whether it has one."""
+        if detection_item.field is not None:
+            detection_item.value = [_spelt(value) for value in detection_item.value or [SigmaNull()]]
+
+
+def _spelt(value: SigmaType) -> SigmaType:
+    if isinstance(value, SigmaNull):
+        return SigmaExists(False)
+    if isinstance(value, SigmaString) and all(part is SpecialChars.WILDCARD_MULTI for part in value.s):
+        return SigmaExists(bool(value.s))
+    if isinstance(value, SigmaRegularExpression) and _ANY_VALUE.fullmatch(str(value.regexp)):
+        return SigmaExists(True)
+    return value
+
+
+@dataclass
+class OneCondition(PreprocessingTransformation):
+    """Join a list of conditions by or: a rule is one detection, with one name and one id."""
+
+    def apply(self, rule: SigmaRule | SigmaCorrelationRule) -> None:
+        """Join the conditions of a rule."""
+        super().apply(rule)
+        if isinstance(rule, SigmaRule) and len(rule.detection.condition) > 1:
+            joined = " or ".join(f"({condition})" for condition in rule.detection.condition)
+            rule.detection.condition = [joined]
+            rule.detection.parsed_condition = [SigmaCondition(joined, rule.detection, rule.source)]
+
+
+@dataclass
+class FillPlaceholders(ValueListPlaceholderTransformation):
+    """Put the pipeline's variables in place of `%name%` in values with the modifier expand."""
+
+    def placeholder_replacements(self, p: Placeholder) -> Iterator[str]:
+        """Yield the values of a placeholder.
+
+        :raises SigmaValueError: if there are none.
+        """
+        try:
+            yield from super().placeholder_replacements(p)
+        except SigmaValueError as error:
+            raise SigmaValueError(
+                f"placeholder '%{p.name}%' has no values; give it some in the settings "
+                f"(placeholders: {{{p.name}: [value, …]}})"
+            ) from error
+
+
+@dataclass
+class RefuseUnclearText(DetectionItemTransformation):
+    """Refuse values with characters that engines differ on, and that CloudTrail's names have none of."""
+
+    def apply_detection_item(self, detection_item: SigmaDetectionItem) -> None:
+        """Look at the values of a field.
+
+        :raises SigmaValueError: if one has a control character, or a letter whose case is folded in several ways.
+        """
+        for value in detection_item.value:
+            text = "".join(part for part in getattr(value, "s", ()) if isinstance(part, str))
+            for char in text + str(getattr(value, "regexp", "")):
+                problem = (
+                    "a control character, and CloudTrail has none"
+                    if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
+                    else f"the letter '{char}', and engines differ in how they ignore its case; put ? in its place"
+                    if _folds_in_several_ways(char)
+                    else None
+                )
+                if problem:
+                    raise SigmaValueError(
+                        f"field '{detection_item.field}': its value has {problem}", source=detection_item.source
+                    )
+
+
+def _folds_in_several_ways(char: str) -> bool:
+    """Tell whether a letter has more than two forms that are the same but for the case, such as the Kelvin sign."""
+    lower, upper = char.lower(), char.upper()
+    one_pair = char.casefold() == lower == upper.lower() and upper == lower.upper()
+    return char in "Σσ" or not one_pair
