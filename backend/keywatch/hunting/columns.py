@@ -78,6 +78,11 @@ def _attribute(key: str) -> str:
 
 
 def _value(record: Any, path: Sequence[str]) -> Any:
-    for key in path:
+    """Return what stands at a path; where it leads through lists, a list of what stands there in their elements."""
+    for number, key in enumerate(path):
+        if isinstance(record, list):
+            values = [_value(element, path[number:]) for element in record]
+            flat = chain.from_iterable(value if isinstance(value, list) else [value] for value in values)
+            return [value for value in flat if value is not None] or None
         record = record.get(key) if isinstance(record, dict) else getattr(record, _attribute(key), None)
     return record

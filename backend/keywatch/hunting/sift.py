@@ -26,6 +26,7 @@ from typing import NamedTuple
 import stringzilla as sz
 from sigma.backends.keywatch._correlation import Rule
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionOR
+from sigma.pipelines.keywatch._fields import cloudtrail
 from sigma.rule import SigmaRule
 from sigma.types import SigmaString
 
@@ -195,7 +196,9 @@ def _clue(field: str, value: SigmaString) -> Clue | None:
     longest = max(
         (piece for part in value.s if isinstance(part, str) for piece in _UNCLEAR.split(part)), key=len, default=""
     )
-    if len(beginning) >= max(_SHORTEST, len(longest) - 1):
+    # What lies below an open object may be a list, whose text begins otherwise.
+    is_plain = field in cloudtrail()["fields"]
+    if is_plain and len(beginning) >= max(_SHORTEST, len(longest) - 1):
         return Clue(field, beginning.lower(), begins=True)
     return Clue(field, longest.lower(), begins=False) if len(longest) >= _SHORTEST else None
 

@@ -6,6 +6,7 @@ They are searched for anywhere in a text, with regard to case unless the flag i 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.types import SigmaCasedString, SigmaRegularExpression, SigmaRegularExpressionFlag, SpecialChars
@@ -67,7 +68,7 @@ def wildcards(value: SigmaRegularExpression, field: str) -> SigmaCasedString:
     many = SpecialChars.WILDCARD_MULTI
     pattern = str(value.regexp)
     begin, end = pattern.startswith("^"), pattern.endswith("$") and not pattern.endswith("\\$")
-    parts: list[str | SpecialChars] = [] if begin else [many]
+    parts: list[Any] = [] if begin else [many]
     for found in _WILDCARD.finditer(pattern[begin : len(pattern) - end]):
         if found["text"] is None and found["any"] not in _ANY:
             raise _refused(field, f"'{found[0]}' can't be said there")
@@ -75,7 +76,7 @@ def wildcards(value: SigmaRegularExpression, field: str) -> SigmaCasedString:
     if value.flags:
         raise _refused(field, "its flags have none like them there")
     text = SigmaCasedString("")
-    text.s = tuple(parts if end else [*parts, many])
+    text.s = parts if end else [*parts, many]
     return text
 
 

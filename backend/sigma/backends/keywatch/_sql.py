@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._correlation import Rule
@@ -69,13 +69,14 @@ class SQLBackend(ArtefactBackend, SlidingWindowBackend):
 
     def convert_condition_as_in_expression(self, cond: ConditionOR | ConditionAND, state: ConversionState) -> Any:
         """Compare a field, or one element of what may be a list, with a list of values."""
-        [field] = {arg.field for arg in cond.args}  # pySigma asks for nothing else
+        args = cast(list[ConditionFieldEqualsValueExpression], cond.args)  # pySigma asks for nothing else
+        field = args[0].field
         if not field.startswith(ELEMENTS):
             return super().convert_condition_as_in_expression(cond, state)
-        element = type(cond)([ConditionFieldEqualsValueExpression("element", arg.value) for arg in cond.args])
+        element = type(cond)([ConditionFieldEqualsValueExpression("element", arg.value) for arg in args])
         return self._any("element", field, super().convert_condition_as_in_expression(element, state))
 
-    def _any(self, name: str, field: str, condition: str) -> str:
+    def _any(self, name: str, field: str, condition: Any) -> str:
         elements = self.elements_expression.format(field=self.escape_and_quote_field(field))
         return self.any_element_expression.format(elements=elements, name=name, condition=condition)
 

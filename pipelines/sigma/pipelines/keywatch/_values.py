@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sigma.conditions import SigmaCondition
@@ -68,13 +68,13 @@ class OneCondition(PreprocessingTransformation):
 class FillPlaceholders(ValueListPlaceholderTransformation):
     """Put the pipeline's variables in place of `%name%` in values with the modifier expand."""
 
-    def placeholder_replacements(self, p: Placeholder) -> Iterator[str]:
-        """Yield the values of a placeholder.
+    def placeholder_replacements(self, p: Placeholder) -> Iterable[SigmaString]:
+        """Return the values of a placeholder.
 
         :raises SigmaValueError: if there are none.
         """
         try:
-            yield from super().placeholder_replacements(p)
+            return super().placeholder_replacements(p)
         except SigmaValueError as error:
             raise SigmaValueError(
                 f"placeholder '%{p.name}%' has no values; give it some in the settings "

@@ -194,7 +194,7 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
 
 def _joined(kind: type[SigmaString], before: str, value: SigmaString, after: str) -> SigmaString:
     joined = kind("")
-    joined.s = (*SigmaString(before).s, *value.s, *SigmaString(after).s)
+    joined.s = [*SigmaString(before).s, *value.s, *SigmaString(after).s]
     return joined
 
 

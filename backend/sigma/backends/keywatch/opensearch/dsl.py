@@ -204,7 +204,7 @@ def _inside(field: str, value: SigmaString) -> Json:
     :raises SigmaFeatureNotSupportedByBackendError: for anything that may be more than a part of a word.
     """
     word = "".join(part for part in value.s if isinstance(part, str))
-    if value.s != (_ANY, word, _ANY) or not re.fullmatch("[A-Za-z0-9]+", word):
+    if list(value.s) != [_ANY, word, _ANY] or not re.fullmatch("[A-Za-z0-9]+", word):
         raise SigmaFeatureNotSupportedByBackendError(
             f"field '{field.removesuffix(_INSIDE)}': OpenSearch has no text of a whole object; it can find a word of "
             "letters and digits in one (contains)"

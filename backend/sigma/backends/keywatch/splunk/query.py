@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._correlation import Correlation, Rule
@@ -78,7 +78,8 @@ class KeywatchSplunkBackend(ArtefactBackend, SplunkSliding, SplunkBackend):
     def convert_condition_field_eq_val(self, cond: ConditionFieldEqualsValueExpression, state: ConversionState) -> Any:
         """Compare a field with a value; note the objects whose text is compared."""
         if cond.field in cloudtrail()["objects"]:
-            state.processing_state.setdefault(_OBJECTS, []).append(cond.field)
+            noted = cast(dict[str, Any], state.processing_state).setdefault(_OBJECTS, [])
+            noted.append(cond.field)
         return super().convert_condition_field_eq_val(cond, state)
 
     def finish_query(
