@@ -15,6 +15,7 @@ from sigma.collection import SigmaCollection
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaError, SigmaRuleLocation
 from sigma.filters import SigmaFilter  # type: ignore[attr-defined]
+from sigma.pipelines.keywatch._fields import cloudtrail_names
 from sigma.pipelines.keywatch._pack import PACK
 from sigma.rule import SigmaDetection, SigmaRule
 from sigma.types import SigmaFieldReference
@@ -75,6 +76,7 @@ def load_pack(
         if needed & {rule.name, str(rule.id)}:
             rule.disable_output()
     problems += _doubles(collection.rules)
+    _tell_titles_apart(collection.rules)
     disabled = {name for name, values in settings["rules"].items() if not values.get("enabled", True)}
     return Pack(collection, disabled, problems)
 
@@ -130,6 +132,11 @@ def _parsed(
 def _resolvable(rules: list[Rule], problems: list[UserError]) -> tuple[list[Rule], list[SigmaCorrelationRule]]:
     """Part the rules from the correlations that need a rule which is not there, or themselves."""
     left_out: list[SigmaCorrelationRule] = []
+    # Some packs refer to rules by their titles, as far as they have no names.
+    wanted = {reference for rule in rules for reference in _references(rule)}
+    for rule in rules:
+        if rule.name is None and rule.title in wanted:
+            rule.name = rule.title
     while True:
         known = {key: rule for rule in rules for key in (rule.name, str(rule.id)) if key}
         for rule in rules:
@@ -191,13 +198,22 @@ def _doubles(rules: Iterable[Rule]) -> list[UserError]:
     seen: dict[Any, Rule] = {}
     problems = []
     for rule in rules:
-        for key in (rule.id, rule.name, rule.title):
+        for key in (rule.id, rule.name):
             other = seen.setdefault(key, rule) if key is not None else rule
             if other is not rule and other.source is not None:
                 where = f"{other.source.path}:{other.source.line}"
-                message = f"'{key}' is the id, name or title of the rule in {where} too; each needs its own"
+                message = f"'{key}' is the id or name of the rule in {where} too; each needs its own"
                 problems.append(_located(message, rule.source))
     return problems
+
+
+def _tell_titles_apart(rules: Iterable[Rule]) -> None:
+    """Add a number to a title that another rule has too: most SIEMs know a detection by its name."""
+    seen: dict[str, int] = {}
+    for rule in rules:
+        seen[rule.title] = number = seen.get(rule.title, 0) + 1
+        if number > 1:
+            rule.title = f"{rule.title} ({number})"
 
 
 def _located(message: str, source: SigmaRuleLocation | None, words: str | None = None) -> UserError:
@@ -222,18 +238,20 @@ def _message(error: Exception) -> str:
 
 
 def fields_used(rules: Iterable[Rule]) -> list[str]:
-    """Return the names of all fields that rules, and those they refer to, match, group by, count and show, in order."""
-    names: dict[str, None] = {}
+    """Return CloudTrail's names of the fields that converted rules, and those they refer to, match, count and show."""
+    found: dict[str, None] = {}
     for rule in rules:
+        names: list[str] = list(rule.fields)
         correlation = Correlation.of(rule)
         if correlation is not None:
-            names |= dict.fromkeys(fields_used(reference.rule for reference in correlation.rule.referenced_rules))
-            names |= dict.fromkeys(correlation.keys)
+            found |= dict.fromkeys(fields_used(reference.rule for reference in correlation.rule.referenced_rules))
+            names += correlation.keys
         elif isinstance(rule, SigmaRule):
             for detection in rule.detection.detections.values():
-                names |= dict.fromkeys(_item_fields(detection))
-        names |= dict.fromkeys(rule.fields)
-    return list(names)
+                names += _item_fields(detection)
+        original = cloudtrail_names(rule)
+        found |= dict.fromkeys(original.get(name, name) for name in names)
+    return list(found)
 
 
 def _item_fields(detection: SigmaDetection) -> Iterator[str]:

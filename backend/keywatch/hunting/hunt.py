@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
-from sigma.backends.keywatch._correlation import Correlation, Rule
+from sigma.backends.keywatch._correlation import Correlation, Rule, id_of
+from sigma.pipelines.keywatch._fields import ELEMENTS
 
 from keywatch.conversion.convert import Conversion
 from keywatch.conversion.rules import fields_used
@@ -191,6 +192,7 @@ def _alerts(connection: duckdb.DuckDBPyConnection, conversion: Conversion, name:
 
 def _alert(rule: Rule, row: dict[str, Any]) -> Alert:
     correlation = Correlation.of(rule)
+    shown = rule.fields if correlation is None else correlation.evidence
     group: tuple[str, ...] = ("eventID",)
     keys = group
     values: list[str] = []
@@ -200,7 +202,7 @@ def _alert(rule: Rule, row: dict[str, Any]) -> Alert:
         count, events = row["value_count"], row["event_count"]
         values = row[correlation.counted] if correlation.counted else []
     return Alert(
-        rule_id=str(rule.id),
+        rule_id=id_of(rule),
         title=rule.title,
         level=rule.level.name.lower() if rule.level else "",
         group={name: row[name] for name in group},
@@ -211,7 +213,7 @@ def _alert(rule: Rule, row: dict[str, Any]) -> Alert:
         events=events,
         evidence={
             name: row[name] if isinstance(row[name], list) else [row[name]] if row[name] else []
-            for name in rule.fields
+            for name in (name.removeprefix(ELEMENTS) for name in shown)
             if name not in keys
         },
     )

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import stringzilla as sz
 from sigma.backends.keywatch._correlation import Rule
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionOR
-from sigma.pipelines.keywatch._fields import cloudtrail
+from sigma.pipelines.keywatch._fields import cloudtrail, cloudtrail_names
 from sigma.rule import SigmaRule
 from sigma.types import SigmaString
 
@@ -158,8 +158,9 @@ def needs_of(rules: Iterable[Rule]) -> list[Needs] | None:
     found: dict[Needs, None] = {}
     for rule in rules:
         if isinstance(rule, SigmaRule):
+            names = cloudtrail_names(rule)
             for condition in rule.detection.parsed_condition:
-                needs = _needs(condition.parsed)
+                needs = _needs(condition.parsed, names)
                 if not needs:
                     return None
                 found[needs] = None
@@ -171,15 +172,15 @@ def needs_of(rules: Iterable[Rule]) -> list[Needs] | None:
     return list(found)
 
 
-def _needs(condition: object) -> Needs:
+def _needs(condition: object, names: dict[str, str]) -> Needs:
     if isinstance(condition, ConditionAND):
-        return tuple(need for argument in condition.args for need in _needs(argument))
+        return tuple(need for argument in condition.args for need in _needs(argument, names))
     if isinstance(condition, ConditionOR):
-        alternatives = [_needs(argument) for argument in condition.args]
+        alternatives = [_needs(argument, names) for argument in condition.args]
         if all(alternatives):
             return (frozenset[Clue]().union(*(max(needs, key=_selectivity) for needs in alternatives)),)
     if isinstance(condition, ConditionFieldEqualsValueExpression) and isinstance(condition.value, SigmaString):
-        clue = _clue(condition.field, condition.value)
+        clue = _clue(names.get(condition.field, condition.field), condition.value)
         return (frozenset([clue]),) if clue else ()
     return ()
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sigma.backends.keywatch._correlation import Correlation, Rule, level_of
+from sigma.backends.keywatch._correlation import Correlation, Rule, id_of, level_of
 from sigma.conditions import ConditionFieldEqualsValueExpression
 from sigma.conversion.base import TextQueryBackend
 from sigma.conversion.state import ConversionState
@@ -39,6 +39,11 @@ class Detection:
     def correlation(self) -> Correlation | None:
         """The view of a correlation; None for a rule of single events."""
         return Correlation.of(self.rule)
+
+    @property
+    def id(self) -> str:
+        """The rule's id, or one made of its title."""
+        return id_of(self.rule)
 
     @property
     def level(self) -> SigmaLevel:

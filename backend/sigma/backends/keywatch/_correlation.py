@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
+from uuid import NAMESPACE_URL, uuid5
 
 from sigma.correlations import (
     SigmaCorrelationCondition,
@@ -77,6 +78,11 @@ def _depth(rule: Rule) -> int:
     if isinstance(rule, SigmaRule):
         return 0
     return 1 + max((_depth(reference.rule) for reference in rule.referenced_rules), default=0)
+
+
+def id_of(rule: Rule) -> str:
+    """Return a rule's id; one made of its title for one that has none."""
+    return str(rule.id or uuid5(NAMESPACE_URL, rule.title))
 
 
 def level_of(rule: Rule) -> SigmaLevel:

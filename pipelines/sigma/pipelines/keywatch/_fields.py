@@ -105,9 +105,12 @@ class FieldTable:
         :raises NotStoredError: if the schema does not have it.
         :raises KeyError: if CloudTrail does not.
         """
-        root, below, _ = name.partition(".")
-        templates = self.objects.get(root, {})
-        return templates["shown"] if below and "shown" in templates else self.names(name)[0]
+        root, _, below = name.partition(".")
+        templates = self.objects.get(root, self.objects.get("*", {}))
+        if root not in cloudtrail()["objects"] or "shown" not in templates:
+            return self.names(name)[0]
+        # Where a path is spelt by itself, it is shown so.
+        return templates["shown"].format(object=root) if not below or self.deep else self.names(name)[0]
 
     def _below(self, root: str, keys: list[str]) -> list[str]:
         template = self._template(root, "below")

@@ -26,7 +26,7 @@ def detection_rule(detection: Detection, query: str) -> dict[str, Any]:
     level = detection.level.name.lower()
     group = ["event.id"] if correlation is None else list(correlation.group)
     return {
-        "rule_id": str(rule.id),
+        "rule_id": detection.id,
         "name": rule.title,
         "description": detection.description,
         "type": "esql",

@@ -7,7 +7,6 @@ from functools import partial
 from io import StringIO
 from math import ceil
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
 
 from sigma.backends.keywatch._artefact import Detection
 from sigma.backends.keywatch._attack import tactics_of, techniques_of
@@ -54,7 +53,7 @@ def analytics_rule(detection: Detection, query: str) -> dict[str, Any]:
     if has_address(rule):
         entities.append(_entity("IP", "Address", "IPAddress"))
     return {
-        "id": str(rule.id or uuid5(NAMESPACE_URL, rule.title)),
+        "id": detection.id,
         "properties": {
             "displayName": rule.title,
             "description": limited(rule, "description", detection.description),

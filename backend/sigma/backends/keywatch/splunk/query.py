@@ -7,7 +7,7 @@ from typing import Any, ClassVar, cast
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.backends.keywatch.splunk.app import APP, MACRO, app_files, archive
-from sigma.backends.keywatch.splunk.saved_search import group, plain, source, stanza
+from sigma.backends.keywatch.splunk.saved_search import group, plain, source, stanza, who
 from sigma.backends.keywatch.splunk.sliding import SplunkSliding
 from sigma.backends.splunk import SplunkBackend
 from sigma.conditions import ConditionFieldEqualsValueExpression
@@ -95,7 +95,7 @@ class KeywatchSplunkBackend(ArtefactBackend, SplunkSliding, SplunkBackend):
     def finalize_query_spl(self, rule: Rule, query: str, index: int, state: ConversionState) -> str:
         """Return the search; that of a single event shows its evidence. The last command gives plain names."""
         correlation = Correlation.of(rule)
-        names = dict.fromkeys([*group(rule), *rule.fields, *(correlation.evidence if correlation else ())])
+        names = dict.fromkeys([*group(rule), who(rule), *rule.fields, *(correlation.evidence if correlation else ())])
         if correlation is None:
             query += "".join(f"\n{_text_of(name).strip()}" for name in names if name in cloudtrail()["objects"])
             query += f"\n| table _time, {', '.join(map(self.escape_and_quote_field, names))}"

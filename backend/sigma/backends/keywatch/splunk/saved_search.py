@@ -54,7 +54,7 @@ def stanza(detection: Detection, search: str) -> str:
         "action.correlationsearch.label": name,
         "action.correlationsearch.annotations": json.dumps({"mitre_attack": _techniques(rule)}),
         "action.notable": "1",
-        "action.notable.param.rule_title": f"{title}: {_token(_who(rule))}",
+        "action.notable.param.rule_title": f"{title}: {_token(who(rule))}",
         "action.notable.param.rule_description": detection.description,
         "action.notable.param.security_domain": "threat",
         "action.notable.param.severity": level,
@@ -66,7 +66,7 @@ def stanza(detection: Detection, search: str) -> str:
         "action.notable.param.drilldown_searches": json.dumps(list(_drilldowns(detection))),
         "action.risk": "1",
         "action.risk.param._risk": json.dumps(_risk(rule, 20 * _LEVELS.index(level))),
-        "action.risk.param._risk_message": f"{title}: {_token(_who(rule))}",
+        "action.risk.param._risk_message": f"{title}: {_token(who(rule))}",
         "action.risk.param._risk_score": "0",
         "action.risk.param.verbose": "0",
     }
@@ -117,10 +117,10 @@ def plain(field: str) -> str:
     return field.replace(".", "_")
 
 
-def _who(rule: Rule) -> str:
+def who(rule: Rule) -> str:
     """Return the field that names the principal."""
     correlation = Correlation.of(rule)
-    return "userIdentity.arn" if correlation is None else correlation.group[0]
+    return correlation.group[0] if correlation and correlation.group else "userIdentity.arn"
 
 
 def _token(field: str) -> str:
@@ -129,7 +129,7 @@ def _token(field: str) -> str:
 
 def _risk(rule: Rule, score: int) -> list[dict[str, str | int]]:
     objects: list[dict[str, str | int]] = [
-        {"risk_object_field": plain(_who(rule)), "risk_object_type": "user", "risk_score": score}
+        {"risk_object_field": plain(who(rule)), "risk_object_type": "user", "risk_score": score}
     ]
     if "sourceIPAddress" in rule.fields:
         objects.append({"threat_object_field": "sourceIPAddress", "threat_object_type": "ip_address"})
