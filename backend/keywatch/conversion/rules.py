@@ -245,7 +245,8 @@ def fields_used(rules: Iterable[Rule]) -> list[str]:
         correlation = Correlation.of(rule)
         if correlation is not None:
             found |= dict.fromkeys(fields_used(reference.rule for reference in correlation.rule.referenced_rules))
-            names += correlation.keys
+            aliases = {alias.alias: alias.mapping.values() for alias in correlation.rule.aliases}
+            names += [name for key in correlation.keys for name in aliases.get(key, [key])]
         elif isinstance(rule, SigmaRule):
             for detection in rule.detection.detections.values():
                 names += _item_fields(detection)

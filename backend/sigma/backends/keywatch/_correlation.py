@@ -30,6 +30,8 @@ class Correlation:
     counted: str | None
     #: The least count that is an alert; None where the condition is not a least count.
     least: int | None
+    #: The names of the rules referred to, in their order.
+    rules: tuple[str, ...]
 
     @classmethod
     def of(cls, rule: Rule) -> Self | None:
@@ -42,7 +44,8 @@ class Correlation:
             counted = condition.fieldref if isinstance(condition.fieldref, str) else None
             beyond = {SigmaCorrelationConditionOperator.GTE: 0, SigmaCorrelationConditionOperator.GT: 1}
             least = condition.count + beyond[condition.op] if condition.op in beyond else None
-        return cls(rule, tuple(rule.group_by or ()), counted, least)
+        rules = tuple(str(ref.rule.name or ref.rule.id) for ref in rule.referenced_rules)
+        return cls(rule, tuple(rule.group_by or ()), counted, least, rules)
 
     @property
     def type(self) -> str:

@@ -31,9 +31,10 @@ def untemplated(text: str) -> str:
 
 def _thresholds(rules: Sequence[Rule], plain: Callable[[str], str]) -> str:
     said = [
-        f"{found.least} or more distinct {plain(found.counted)} within {found.rule.timespan.spec}"
+        f"{found.least} or more {f'distinct {plain(found.counted)}' if found.counted else 'events'}"
+        f" within {found.rule.timespan.spec}"
         for found in map(Correlation.of, rules)
-        if found is not None and found.counted is not None
+        if found is not None and found.least is not None
     ]
     return f"Set here: {'; '.join(said)}. Why the default: " if said else ""
 

@@ -1,8 +1,16 @@
 """A further correlation method for pySigma backends: `sliding`.
 
-The meaning is the same on every target: an alert for group g exists iff some event e of g has at least N distinct
-values among g's events with time in [t(e) - W, t(e)], both ends included. An event without the group field or without
-the counted field takes no part; an empty string is no value (Elastic's integration drops them at ingest).
+The meaning is the same on every target: an alert for group g exists iff some event e of g completes it among the events
+of g with time in [t(e) - W, t(e)], both ends included:
+
+- `value_count`: at least N distinct values;
+- `event_count`: at least N events, each counted once, however often it was delivered;
+- `temporal`: an event of each of the rules, or what a condition over the rules asks for, without `not`;
+- `temporal_ordered`: a chain of events, one of each of the rules in their order. CloudTrail's times are whole seconds,
+  so events of the same time count as in order.
+
+An event without a field of the group, or without the counted field, takes no part; an empty string is no value (the
+integration of Elastic drops them at ingest).
 
 A backend has one table, correlation type → the whole query as a template. The stock variables of a template say neither
 how long a window is in seconds nor what the threshold is, which a query that must stay cheap needs before the end;
@@ -18,7 +26,7 @@ from typing import Any, ClassVar
 
 from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.backends.keywatch._repairs import RepairedBackend
-from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationTypeLiteral
+from sigma.correlations import CorrelationConditionNOT, SigmaCorrelationRule, SigmaCorrelationTypeLiteral
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 
 
@@ -31,6 +39,8 @@ class SlidingWindowBackend(RepairedBackend):
     sliding: ClassVar[Mapping[str, Any]] = {}
     #: How the values of an evidence field are gathered, with what stands between two of them in front.
     evidence: ClassVar[str]
+    #: Whether all events can be one group.
+    ungrouped: ClassVar[bool] = False
     #: What stands between two fields of a group.
     group_joiner: ClassVar[str] = ", "
 
@@ -79,14 +89,28 @@ class SlidingWindowBackend(RepairedBackend):
         correlation = Correlation.of(rule)
         assert correlation is not None
         if correlation_type not in self.sliding:
-            known = " and ".join(self.sliding)
-            problem = f"correlation type {correlation_type} has no sliding window here; only {known} does"
-        elif not correlation.group:
+            known = ", ".join(self.sliding)
+            problem = f"correlation type {correlation_type} has no sliding window here; these have: {known}"
+        elif not (correlation.group or self.ungrouped):
             problem = f"a sliding {correlation_type} needs group-by"
-        elif correlation.counted is None:
-            problem = f"a sliding {correlation_type} counts one field, not a list of fields"
-        elif correlation.least is None:
+        elif rule.aliases and not self.correlation_search_field_normalization_expression:
+            problem = "aliases of fields have no form there; use a field that all its rules have"
+        elif correlation_type == "value_count" and correlation.counted is None:
+            problem = "a sliding value_count counts one field, not a list of fields"
+        elif correlation_type in ("value_count", "event_count", "temporal") and correlation.least is None:
             problem = f"a sliding {correlation_type} needs gte or gt: fewer than N is true of almost every window"
+        elif correlation_type == "temporal_ordered" and correlation.least != len(correlation.rules):
+            problem = "a chain has all of its rules in it; leave the condition out"
+        elif correlation_type.endswith("_extended") and _negates(rule.condition):
+            problem = "a rule that must not match has no event that completes it; leave `not` out"
+        elif any(isinstance(reference.rule, SigmaCorrelationRule) for reference in rule.referenced_rules):
+            problem = "a correlation of correlations has no sliding window here"
         else:
             return correlation
         raise SigmaFeatureNotSupportedByBackendError(f"rule '{rule.title}': {problem}", source=rule.source)
+
+
+def _negates(condition: object) -> bool:
+    """Tell whether a condition over rules has a `not` in it."""
+    parsed = getattr(condition, "parsed", condition)
+    return isinstance(parsed, CorrelationConditionNOT) or any(map(_negates, getattr(parsed, "args", ())))

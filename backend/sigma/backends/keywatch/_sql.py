@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, cast
 
 from sigma.backends.keywatch._artefact import ArtefactBackend
-from sigma.backends.keywatch._correlation import Rule
+from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
+from sigma.backends.keywatch._sql_text import literal
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
 from sigma.pipelines.keywatch._fields import ELEMENTS
-from sigma.types import CompareOperators, SigmaExists, SigmaFieldReference, SigmaString
+from sigma.types import CompareOperators, SigmaExists, SigmaFieldReference
 
 
 class SQLBackend(ArtefactBackend, SlidingWindowBackend):
     """Conditions of SQL over fields that are texts."""
 
     requires_pipeline: ClassVar[bool] = True
+    ungrouped: ClassVar[bool] = True
+    #: Aliases are written by `selected`; pySigma asks for an expression.
+    correlation_search_field_normalization_expression = "{field} AS {alias}"
+    correlation_search_field_normalization_expression_joiner = ", "
+    correlation_search_single_rule_expression = "{query}"
+    correlation_search_multi_rule_expression = "{queries}"
+    correlation_search_multi_rule_query_expression = "({query})"
+    correlation_search_multi_rule_query_expression_joiner = "\n       OR "
 
     precedence = (ConditionNOT, ConditionAND, ConditionOR)
     group_expression = "({expr})"
@@ -95,6 +106,51 @@ class SQLBackend(ArtefactBackend, SlidingWindowBackend):
         """Compare a column, which is text, with a number."""
         return f"TRY_CAST({self.escape_and_quote_field(cond.field)} AS DOUBLE) = {cond.value}"
 
+    #: Where the events are.
+    source: ClassVar[str]
+
+    def convert_correlation_search(self, rule: SigmaCorrelationRule, **kwargs: Any) -> str:
+        """Write the SELECT of the events of a correlation.
+
+        Where it matters which rule an event matches, each is there once for each of them, tagged with its name.
+        """
+        correlation = Correlation.of(rule)
+        assert correlation is not None
+        if correlation.type.endswith("_count") and not rule.aliases:
+            return self.selected(rule, correlation, super().convert_correlation_search(rule, **kwargs))
+        tags = [
+            f"CASE WHEN {query} THEN {literal(name)} END"
+            for name, reference in zip(correlation.rules, rule.referenced_rules, strict=True)
+            for query in reference.rule.get_conversion_result()
+        ]
+        joined = ",\n        ".join(tags)
+        source = f'{self.source} CROSS JOIN UNNEST(ARRAY[\n        {joined}\n    ]) AS tagged("rule")'
+        aliases = {}
+        for alias in rule.aliases:
+            fields = {reference.reference: field for reference, field in alias.mapping.items()}
+            whens = [
+                f"WHEN {literal(name)} THEN {self.escape_and_quote_field(fields[reference.reference])}"
+                for name, reference in zip(correlation.rules, rule.referenced_rules, strict=True)
+                if reference.reference in fields
+            ]
+            aliases[alias.alias] = f'CASE "rule" {" ".join(whens)} END' if whens else "NULL"
+        return self.selected(rule, correlation, '"rule" IS NOT NULL', source, aliases)
+
+    def selected(
+        self,
+        rule: Rule,
+        correlation: Correlation | None,
+        condition: str,
+        source: str | None = None,
+        aliases: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
+        """Write the SELECT of the events that meet a condition.
+
+        :param source: where the events are, if it is not the table.
+        :param aliases: name → expression of what only this rule calls so.
+        """
+        raise NotImplementedError
+
     def finalize_query_sql(self, rule: Rule, query: str, index: int, state: ConversionState) -> str:
         """Make a statement of a query: that of a single event selects its evidence."""
         return f"{query};\n" if isinstance(rule, SigmaCorrelationRule) else self.selection_of_events(rule, query)
@@ -110,23 +166,3 @@ class SQLBackend(ArtefactBackend, SlidingWindowBackend):
         return "\n".join(queries)
 
     finalize_output_default: Any = finalize_output_sql
-
-
-def literal(text: str) -> str:
-    """Quote a string for SQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def lower_literal(text: str) -> str:
-    """Quote a string that is compared in lower case: the engine folds letters beyond ASCII itself."""
-    return literal(text.lower()) if text.isascii() else f"lower({literal(text)})"
-
-
-def like_pattern(value: SigmaString) -> str:
-    """Return a value as a LIKE pattern, with a backslash as the escape sign."""
-    return value.convert(wildcard_multi="%", wildcard_single="_", add_escaped="\\")
-
-
-def quoted(name: str) -> str:
-    """Quote the name of a column."""
-    return '"' + name.replace('"', '""') + '"'

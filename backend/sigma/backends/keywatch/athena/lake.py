@@ -23,10 +23,12 @@ class KeywatchLakeBackend(KeywatchAthenaBackend):
     import_steps: ClassVar[dict[str, str]] = {
         "sql-lake": "fill in $EDS_ID, $FROM and $TO, and run a file in CloudTrail's Lake > Query (docs/athena.md)"
     }
-    # AWS's own sample queries have $EDS_ID in this place. Lake has no parameters, and no INTERVAL.
+    #: AWS's own sample queries have $EDS_ID in this place.
+    source: ClassVar[str] = "$EDS_ID"
+    # Lake has no parameters, and no INTERVAL.
     selection: ClassVar[str] = """\
     SELECT CAST(to_unixtime(eventtime) AS bigint) AS "time"{columns}
-    FROM $EDS_ID
+    FROM {source}
     WHERE eventtime BETWEEN TIMESTAMP '$FROM' AND TIMESTAMP '$TO'
         AND ({condition})"""
 

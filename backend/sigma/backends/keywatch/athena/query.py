@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
-from sigma.backends.keywatch._correlation import Rule
-from sigma.backends.keywatch._sql import SQLBackend, like_pattern, literal, lower_literal
+from sigma.backends.keywatch._correlation import Correlation, Rule
+from sigma.backends.keywatch._sql import SQLBackend
+from sigma.backends.keywatch._sql_text import ALL_EVENTS, like_pattern, literal, lower_literal, quoted
 from sigma.backends.keywatch.athena.sliding import AthenaSliding
 from sigma.conversion.state import ConversionState
 from sigma.pipelines.keywatch._fields import ELEMENTS
@@ -34,15 +37,10 @@ class KeywatchAthenaBackend(AthenaSliding, SQLBackend):
     any_element_expression = "any_match({elements}, {name} -> {condition})"
 
     correlation_methods: ClassVar[dict[str, str]] = {"sliding": "Exact sliding windows, as a running sum"}
-    correlation_search_single_rule_expression = "{query}"
-    correlation_search_multi_rule_expression = "{queries}"
-    correlation_search_multi_rule_query_expression = "({query})"
-    correlation_search_multi_rule_query_expression_joiner = "\n       OR "
-
     #: The first stage, and the whole query of single events: {columns} is the evidence under CloudTrail's names.
     selection: ClassVar[str] = """\
     SELECT CAST(to_unixtime(from_iso8601_timestamp(eventtime)) AS bigint) AS "time"{columns}
-    FROM {table}
+    FROM {source}
     WHERE "timestamp" BETWEEN ? AND ?
         AND ({condition})"""
 
@@ -53,12 +51,47 @@ class KeywatchAthenaBackend(AthenaSliding, SQLBackend):
 
     def selection_of_events(self, rule: Rule, condition: str) -> str:
         """Return the statement that selects the evidence of single events."""
-        return f'{self.selected(rule, ["eventid", *rule.fields], condition)}\nORDER BY "time", "eventID";\n'
+        return f'{self._select(rule, ["eventid", *rule.fields], condition)}\nORDER BY "time", "eventID";\n'
 
-    def selected(self, rule: Rule, fields: list[str], condition: str) -> str:
-        """Write the SELECT of the events that meet a condition."""
-        columns = "".join(f",\n        {_text(name)} AS {self.column(rule, name)}" for name in dict.fromkeys(fields))
-        return self.selection.format(columns=columns, condition=condition, **self.last_processing_pipeline.state)
+    def selected(
+        self,
+        rule: Rule,
+        correlation: Correlation | None,
+        condition: str,
+        source: str | None = None,
+        aliases: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
+        """Write the SELECT of the events that meet a condition, under CloudTrail's names."""
+        assert correlation is not None
+        more = {quoted(name): written for name, written in aliases.items()}
+        if not correlation.group:
+            more[ALL_EVENTS] = "'all'"
+        if source:
+            more['"rule"'] = '"rule"'
+        fields = [name for name in (*correlation.keys, *correlation.evidence) if name not in aliases]
+        if correlation.type != "value_count":
+            fields = ["eventid", *fields]
+        return self._select(rule, fields, condition, source, more)
+
+    def _select(
+        self,
+        rule: Rule,
+        fields: list[str],
+        condition: str,
+        source: str | None = None,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
+        columns = {self.column(rule, name): _text(name) for name in dict.fromkeys(fields)} | dict(more)
+        return self.selection.format(
+            columns="".join(f",\n        {written} AS {name}" for name, written in columns.items()),
+            source=source or self.source,
+            condition=condition,
+        )
+
+    @property
+    def source(self) -> str:  # type: ignore[override]
+        """The table."""
+        return str(self.last_processing_pipeline.state["table"])
 
 
 def _text(field: str) -> str:

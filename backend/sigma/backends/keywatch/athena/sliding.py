@@ -11,27 +11,24 @@ the spans over it; the last SELECT gathers what lies in them.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from sigma.backends.keywatch._chain import chained, seen
 from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
-from sigma.backends.keywatch._sql import quoted
-from sigma.correlations import SigmaCorrelationRule
+from sigma.backends.keywatch._sql_text import ALL_EVENTS, quoted
 from sigma.pipelines.keywatch._fields import cloudtrail_names
 
-
-class AthenaSliding(SlidingWindowBackend):
-    """The method `sliding` in Trino's SQL."""
-
-    evidence: ClassVar[str] = ",\n    array_sort(array_agg(DISTINCT {field}) FILTER (WHERE {field} <> '')) AS {field}"
-    sliding: ClassVar[dict[str, str]] = {
-        "value_count": """WITH matched AS (
+#: The events, in which what takes no part is left out.
+_PRESENT = """WITH matched AS (
 {search}
 ),
 present AS (
-    SELECT *,
-        lag("time") OVER (PARTITION BY {groupby}, {field} ORDER BY "time") AS before,
-        lead("time") OVER (PARTITION BY {groupby}, {field} ORDER BY "time") AS after
+"""
+#: The running sum of distinct {measured}, and the spans of time over the threshold.
+_COUNTED = """    SELECT *,
+        lag("time") OVER (PARTITION BY {groupby}, {measured} ORDER BY "time") AS before,
+        lead("time") OVER (PARTITION BY {groupby}, {measured} ORDER BY "time") AS after
     FROM matched
     WHERE {present}
 ), steps AS (
@@ -55,35 +52,68 @@ crossed AS (
         PARTITION BY {groupby} ORDER BY at, step DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
     ) AS alert_number
     FROM crossed
-), alerts AS (
+)"""
+#: The events at which the last rule that is needed has matched; windows of them that overlap get the same number.
+_MET = """    SELECT * FROM matched
+    WHERE {present}
+),
+{stages},
+crossed AS (
+    SELECT *, {count} AS value_count, "time" AS at,
+        CASE
+            WHEN "time" - {window} > lag("time") OVER (PARTITION BY {groupby} ORDER BY "time") THEN 1 ELSE 0
+        END AS opens
+    FROM counted
+    WHERE {met}
+), numbered AS (
+    SELECT *, sum(opens) OVER (PARTITION BY {groupby} ORDER BY "time") AS alert_number
+    FROM crossed
+)"""
+_ALERTS = """, alerts AS (
     SELECT {groupby}, max(value_count) AS most_values, min(at) - {window} AS window_start, max(at) AS window_end
     FROM numbered GROUP BY {groupby}, alert_number
 )
-SELECT {groupby}, most_values AS value_count,
-    array_sort(array_agg(DISTINCT {field})) AS {field},
-    from_unixtime(min("time")) AS first_seen, from_unixtime(max("time")) AS last_seen, count(*) AS event_count{fields}
+SELECT {groupby}, most_values AS value_count,{values}
+    from_unixtime(min("time")) AS first_seen, from_unixtime(max("time")) AS last_seen, {events} AS event_count{fields}
 FROM alerts JOIN present USING ({groupby})
 WHERE "time" BETWEEN window_start AND window_end
 GROUP BY {groupby}, most_values, window_start
-ORDER BY first_seen, {groupby}""",
+ORDER BY first_seen, {groupby}"""
+
+
+class AthenaSliding(SlidingWindowBackend):
+    """The method `sliding` in Trino's SQL."""
+
+    evidence: ClassVar[str] = ",\n    array_sort(array_agg(DISTINCT {field}) FILTER (WHERE {field} <> '')) AS {field}"
+    sliding: ClassVar[dict[str, str]] = {
+        "value_count": _PRESENT + _COUNTED + _ALERTS,
+        "event_count": _PRESENT + _COUNTED + _ALERTS,
+        "temporal": _PRESENT + _MET + _ALERTS,
+        "temporal_extended": _PRESENT + _MET + _ALERTS,
+        "temporal_ordered": _PRESENT + _MET + _ALERTS,
     }
 
     def sliding_variables(self, correlation: Correlation) -> dict[str, str]:
-        """Add the condition that the group's fields and the counted field have a value."""
+        """Add what is counted, and that the group's fields and the counted field have a value.
+
+        Where rules have to match, add the stages that tell which did.
+        """
+        variables = super().sliding_variables(correlation)
+        field = variables["field"]
         present = " AND ".join(f"{self.column(correlation.rule, name)} <> ''" for name in correlation.keys)
-        return super().sliding_variables(correlation) | {"present": present}
+        variables |= {
+            "groupby": variables["groupby"] or ALL_EVENTS,
+            "measured": field or '"eventID"',
+            "values": f"\n    array_sort(array_agg(DISTINCT {field})) AS {field}," if field else "",
+            "events": 'count(DISTINCT "eventID")' if len(correlation.rules) > 1 or not field else "count(*)",
+            "present": present or "true",
+        }
+        if not correlation.type.endswith("_count"):
+            add = chained if correlation.type == "temporal_ordered" else seen
+            stages, met = add(correlation, variables["groupby"], '"time"', str(correlation.window))
+            variables |= {"stages": stages, "met": met, "count": str(len(correlation.rules))}
+        return variables
 
     def column(self, rule: Rule, field: str) -> str:
         """Write the name that a field has after the first stage: CloudTrail's."""
         return quoted(cloudtrail_names(rule).get(field, field))
-
-    def convert_correlation_search(self, rule: SigmaCorrelationRule, **kwargs: Any) -> str:
-        """Make the first stage of the conditions of the rules referred to."""
-        correlation = Correlation.of(rule)
-        assert correlation is not None
-        condition = super().convert_correlation_search(rule, **kwargs)
-        return self.selected(rule, [*correlation.keys, *correlation.evidence], condition)
-
-    def selected(self, rule: Rule, fields: list[str], condition: str) -> str:
-        """Write the SELECT of the events that meet a condition."""
-        raise NotImplementedError

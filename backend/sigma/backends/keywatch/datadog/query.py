@@ -65,7 +65,7 @@ class KeywatchDatadogBackend(ArtefactBackend, SlidingWindowBackend):
     #: Datadog evaluates a rule as logs arrive, over a window that slides ("This is a sliding window and evaluates in
     #: real time", its documentation says), and counts distinct values by itself (`cardinality`): a correlation is its
     #: search, and a window that is among those that Datadog has.
-    sliding: ClassVar[dict[str, str]] = {"value_count": "{search}"}
+    sliding: ClassVar[dict[str, str]] = {"value_count": "{search}", "event_count": "{search}"}
     evidence: ClassVar[str] = ""
     correlation_search_single_rule_expression = "{query}"
     correlation_search_multi_rule_expression = "({queries})"

@@ -67,7 +67,10 @@ def part(rule: Rule, query: str) -> Part:
             f"{', '.join(map(str, WINDOWS[1:]))}",
             source=rule.source,
         )
-    logs |= {"aggregation": "cardinality", "distinctFields": [correlation.counted]}
+    if correlation.counted is None:
+        logs |= {"aggregation": "count", "distinctFields": []}
+    else:
+        logs |= {"aggregation": "cardinality", "distinctFields": [correlation.counted]}
     logs |= {"groupByFields": list(correlation.group), "hasOptionalGroupByFields": False}
     return Part(rule, correlation.window, logs)
 

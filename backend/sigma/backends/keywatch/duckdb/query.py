@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
-from sigma.backends.keywatch._correlation import Rule
-from sigma.backends.keywatch._sql import SQLBackend, like_pattern, literal, lower_literal
+from sigma.backends.keywatch._correlation import Correlation, Rule
+from sigma.backends.keywatch._sql import SQLBackend
+from sigma.backends.keywatch._sql_text import ALL_EVENTS, like_pattern, literal, lower_literal, quoted
 from sigma.backends.keywatch.duckdb.sliding import DuckDBSliding, GridSliding
 from sigma.conversion.state import ConversionState
 from sigma.types import SigmaCasedString, SigmaString
@@ -38,16 +41,27 @@ class KeywatchDuckDBBackend(DuckDBSliding, SQLBackend):
     any_element_expression = "coalesce(list_bool_or([{condition} FOR {name} IN {elements}]), false)"
 
     correlation_methods: ClassVar[dict[str, str]] = {"sliding": "Exact sliding windows (RANGE BETWEEN … PRECEDING)"}
-    correlation_search_single_rule_expression = "WITH matched AS (\n    SELECT * FROM cloudtrail\n    WHERE {query}\n)"
-    correlation_search_multi_rule_expression = "WITH matched AS (\n    SELECT * FROM cloudtrail\n    WHERE {queries}\n)"
-    correlation_search_multi_rule_query_expression = "({query})"
-    correlation_search_multi_rule_query_expression_joiner = "\n       OR "
+    source: ClassVar[str] = "cloudtrail"
 
     def convert_value_str(self, s: SigmaString, state: ConversionState) -> str:
         """Return an SQL literal: a LIKE pattern where the value has wildcards, lower case unless the case matters."""
         if s.contains_special() or isinstance(s, SigmaCasedString):
             return literal(like_pattern(s))
         return lower_literal("".join(map(str, s.s)))
+
+    def selected(
+        self,
+        rule: Rule,
+        correlation: Correlation | None,
+        condition: str,
+        source: str | None = None,
+        aliases: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
+        """Write the SELECT of the events that meet a condition."""
+        columns = "".join(f", {written} AS {quoted(name)}" for name, written in aliases.items())
+        if correlation is not None and not correlation.group:
+            columns += f", '' AS {ALL_EVENTS}"
+        return f"    SELECT *{columns} FROM {source or self.source}\n    WHERE {condition}"
 
     def selection_of_events(self, rule: Rule, condition: str) -> str:
         """Return the statement that selects the evidence of single events."""

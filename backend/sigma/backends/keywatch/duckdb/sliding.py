@@ -1,30 +1,47 @@
 """Exact windows in DuckDB's SQL, as a list of named stages.
 
 `matched` are the events, `possible` the groups that have enough values at all, `counted` adds to each of their events
-the number of distinct values in the window that ends with it, `crossed` are the windows over the threshold, `alerts`
-joins those that overlap, and the last SELECT gathers what lies in them, with list_distinct: DuckDB 2 plans each
-aggregate with DISTINCT as a query of its own, which takes longer than to run it.
+what the window that ends with it holds, `crossed` are those that complete the correlation, `alerts` joins windows that
+overlap, and the last SELECT gathers what lies in them, with list_distinct: DuckDB 2 plans each aggregate with DISTINCT
+as a query of its own, which takes longer than to run it.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+from sigma.backends.keywatch._chain import chained, seen
 from sigma.backends.keywatch._correlation import Correlation
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
+from sigma.backends.keywatch._sql_text import ALL_EVENTS
 
-#: Adds to each event the number of distinct values in the window that ends with it, where a group has {least} in all.
-_COUNTED = """{search},
+#: Adds to each event the number of distinct {measured} in the window that ends with it, if a group has {least} in all.
+_COUNTED = """WITH matched AS (
+{search}
+),
 possible AS (
-    SELECT {groupby} FROM matched GROUP BY {groupby} HAVING count(DISTINCT {field}) >= {least}
+    SELECT {groupby} FROM matched GROUP BY {groupby} HAVING count(DISTINCT {measured}) >= {least}
 ),
 counted AS MATERIALIZED (
-    SELECT *, count(DISTINCT {field}) OVER (
+    SELECT *, count(DISTINCT {measured}) OVER (
         PARTITION BY {groupby} ORDER BY "eventTime"
         RANGE BETWEEN INTERVAL {window} SECONDS PRECEDING AND CURRENT ROW
     ) AS value_count
     FROM matched JOIN possible USING ({groupby})
     WHERE {present}
+),
+"""
+_CROSSED = "crossed AS (\n    SELECT * FROM counted WHERE value_count >= {count}\n),\n"
+#: Adds to each event what its group's rules have matched, and takes those at which the last one that is needed did.
+_MET = """WITH matched AS (
+{search}
+),
+present AS (
+    SELECT * FROM matched WHERE {present}
+),
+{stages},
+crossed AS (
+    SELECT *, {count} AS value_count FROM counted WHERE {met}
 ),
 """
 #: Windows of the same {keys} that overlap get the same number.
@@ -47,13 +64,22 @@ _ALERTS = """, alerts AS (
         min("eventTime") - INTERVAL {window} SECONDS AS window_start, max("eventTime") AS window_end
     FROM numbered GROUP BY {groupby}, alert_number
 )
-SELECT {groupby}, most_values AS value_count,
-    list_sort(list_distinct(list({field}))) AS {field},
-    min("eventTime") AS first_seen, max("eventTime") AS last_seen, count(*) AS event_count{fields}
+SELECT {groupby}, most_values AS value_count,{values}
+    min("eventTime") AS first_seen, max("eventTime") AS last_seen, {events} AS event_count{fields}
 FROM alerts JOIN counted USING ({groupby})
 WHERE "eventTime" BETWEEN window_start AND window_end
 GROUP BY {groupby}, most_values, window_start
 ORDER BY first_seen, {groupby}"""
+#: When a correlation would have alerted at each threshold of the table `thresholds`.
+_GRID = (
+    _COUNTED
+    + "crossed AS (\n    SELECT * FROM counted JOIN thresholds ON value_count >= threshold\n),\n"
+    + _OVERLAPPING
+    + """
+SELECT threshold, concat_ws(' ', {groupby}) AS principal, min("eventTime") AS first_crossed
+FROM numbered GROUP BY {groupby}, threshold, alert_number
+ORDER BY threshold, first_crossed, principal"""
+)
 
 
 class DuckDBSliding(SlidingWindowBackend):
@@ -61,31 +87,43 @@ class DuckDBSliding(SlidingWindowBackend):
 
     evidence: ClassVar[str] = ",\n    list_sort(list_distinct(list({field}) FILTER ({field} <> ''))) AS {field}"
     sliding: ClassVar[dict[str, str]] = {
-        "value_count": _COUNTED
-        + "crossed AS (\n    SELECT * FROM counted WHERE value_count >= {count}\n),\n"
-        + _OVERLAPPING
-        + _ALERTS,
+        "value_count": _COUNTED + _CROSSED + _OVERLAPPING + _ALERTS,
+        "event_count": _COUNTED + _CROSSED + _OVERLAPPING + _ALERTS,
+        "temporal": _MET + _OVERLAPPING + _ALERTS,
+        "temporal_extended": _MET + _OVERLAPPING + _ALERTS,
+        "temporal_ordered": _MET + _OVERLAPPING + _ALERTS,
     }
 
     def sliding_variables(self, correlation: Correlation) -> dict[str, str]:
-        """Add what groups are told by, how many values a group needs in all, and that its fields have a value."""
+        """Add what groups are told by, what is counted, how much a group needs in all, and that it has its fields.
+
+        Where rules have to match, add the stages that tell which did.
+        """
         variables = super().sliding_variables(correlation)
+        group = variables["groupby"] or ALL_EVENTS
+        field = variables["field"]
         present = " AND ".join(f"{self.column(correlation.rule, name)} <> ''" for name in correlation.keys)
-        return variables | {"keys": variables["groupby"], "least": variables["count"], "present": present}
+        variables |= {
+            "groupby": group,
+            "keys": group,
+            "measured": field or '"eventID"',
+            "values": f"\n    list_sort(list_distinct(list({field}))) AS {field}," if field else "",
+            "events": 'count(DISTINCT "eventID")' if len(correlation.rules) > 1 else "count(*)",
+            "least": variables["count"],
+            "present": present or "true",
+        }
+        if not correlation.type.endswith("_count"):
+            add = chained if correlation.type == "temporal_ordered" else seen
+            window = f"INTERVAL {correlation.window} SECONDS"
+            stages, met = add(correlation, group, '"eventTime"', window)
+            variables |= {"stages": stages, "met": met, "count": str(len(correlation.rules))}
+        return variables
 
 
 class GridSliding(DuckDBSliding):
     """When a correlation would have alerted at each threshold of the table `thresholds`."""
 
-    sliding: ClassVar[dict[str, str]] = {
-        "value_count": _COUNTED
-        + "crossed AS (\n    SELECT * FROM counted JOIN thresholds ON value_count >= threshold\n),\n"
-        + _OVERLAPPING
-        + """
-SELECT threshold, concat_ws(' ', {groupby}) AS principal, min("eventTime") AS first_crossed
-FROM numbered GROUP BY {groupby}, threshold, alert_number
-ORDER BY threshold, first_crossed, principal""",
-    }
+    sliding: ClassVar[dict[str, str]] = {"value_count": _GRID, "event_count": _GRID}
 
     def sliding_variables(self, correlation: Correlation) -> dict[str, str]:
         """Tell alerts of different thresholds apart."""

@@ -39,6 +39,19 @@ class ESQLSliding(SlidingWindowBackend):
 | STATS value_count = MAX(value_count), {field} = VALUES({field}), event_count = MAX(event_count),"""
         """ first_seen = MIN(first_seen), last_seen = MAX(last_seen){fields} BY {groupby}
 | WHERE value_count >= {count}""",
+        "event_count": """{search}
+| WHERE {present}
+| STATS seen = MIN(@timestamp){fields} BY {groupby}, event.id
+| EVAL slice = TO_LONG(seen) / {slice}
+| STATS events = COUNT(*), first_seen = MIN(seen), last_seen = MAX(seen){fields} BY {groupby}, slice
+| EVAL step = [{steps}]
+| MV_EXPAND step
+| EVAL window_end = slice + step, event_count = CASE(step == 0, events, 0){once}
+| STATS value_count = SUM(events), event_count = SUM(event_count), first_seen = MIN(first_seen),"""
+        """ last_seen = MAX(last_seen){fields} BY {groupby}, window_end
+| STATS value_count = MAX(value_count), event_count = SUM(event_count), first_seen = MIN(first_seen),"""
+        """ last_seen = MAX(last_seen){fields} BY {groupby}
+| WHERE value_count >= {count}""",
     }
 
     def sliding_variables(self, correlation: Correlation) -> dict[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from sigma.backends.keywatch._artefact import Detection
 from sigma.backends.keywatch._attack import techniques_of
 from sigma.backends.keywatch._guide import guide_steps
-from sigma.backends.keywatch.opensearch.sliding import METRICS, Json
+from sigma.backends.keywatch.opensearch.sliding import EVENT, METRICS, Json
 from sigma.rule.attributes import SigmaLevel
 
 _SEVERITY = {SigmaLevel.CRITICAL: "1", SigmaLevel.HIGH: "2", SigmaLevel.MEDIUM: "3", SigmaLevel.LOW: "4"}
@@ -18,7 +18,6 @@ _SEVERITY = {SigmaLevel.CRITICAL: "1", SigmaLevel.HIGH: "2", SigmaLevel.MEDIUM: 
 KEYWORD = ".keyword"
 #: CloudTrail's own time. @timestamp is the time of arrival where OpenSearch Ingestion writes it.
 _TIME = "eventTime"
-_EVENT = "eventID.keyword"
 #: Buckets on a page, and values of an evidence field: with all fields, fewer than search.max_buckets (65,535).
 _PAGE, _VALUES = 500, 10
 
@@ -76,7 +75,7 @@ def _search(detection: Detection, period: Json) -> Json:
     correlation = detection.correlation
     most: Json = {}
     if correlation is None:
-        name, group, keys, shown = "events", [_EVENT], [_EVENT], detection.rule.fields
+        name, group, keys, shown = "events", [EVENT], [EVENT], detection.rule.fields
     else:
         name, group, keys = "principals", list(correlation.group), list(correlation.keys)
         shown = [*keys, *correlation.evidence]

@@ -15,16 +15,18 @@ from typing import Any
 from sigma.backends.keywatch._correlation import Correlation
 
 Json = dict[str, Any]
+#: What tells one event from another, however often it was delivered.
+EVENT = "eventID.keyword"
 
 
 def most_values(correlation: Correlation, time: str) -> Json:
-    """Return the aggregation that gives the most distinct values in any window of a group.
+    """Return the aggregation that gives the most distinct values, or events, in any window of a group.
 
     :param time: the field that holds the events' time.
     """
     return {
         "scripted_metric": {
-            "params": {"time": time, "field": correlation.counted, "window": correlation.window * 1000},
+            "params": {"time": time, "field": correlation.counted or EVENT, "window": correlation.window * 1000},
             "init_script": "state.times = new HashMap();",
             "map_script": _script("map"),
             "combine_script": _script("combine"),
@@ -34,7 +36,7 @@ def most_values(correlation: Correlation, time: str) -> Json:
 
 
 #: Correlation type → the aggregation.
-METRICS = {"value_count": most_values}
+METRICS = {"value_count": most_values, "event_count": most_values}
 
 
 @cache

@@ -17,15 +17,10 @@ from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.pipelines.keywatch._fields import cloudtrail_names
 
-
-class SentinelSliding(SlidingWindowBackend):
-    """The method `sliding` in KQL."""
-
-    evidence: ClassVar[str] = ""
-    sliding: ClassVar[dict[str, str]] = {
-        "value_count": """{search}
+_EVENT = "AwsEventId"
+_QUERY = """{search}
 | where {present}
-| sort by {in_order}, {field} asc, TimeGenerated asc
+| sort by {in_order}, {measured} asc, TimeGenerated asc
 | extend begins = not({same_before} and TimeGenerated - prev(TimeGenerated) <= {window}s)
 | extend ends = not({same_after} and next(TimeGenerated) - TimeGenerated <= {window}s)
 | mv-expand step = pack_array(1, 0, -1) to typeof(long)
@@ -36,11 +31,18 @@ class SentinelSliding(SlidingWindowBackend):
 | summarize value_count = max(present), event_count = countif(step == 0), first_seen = minif(TimeGenerated, step == 0),
     last_seen = maxif(TimeGenerated, step == 0){fields}
     by {groupby}
-| where value_count >= {count}""",
-    }
+| where value_count >= {count}"""
+
+
+class SentinelSliding(SlidingWindowBackend):
+    """The method `sliding` in KQL."""
+
+    evidence: ClassVar[str] = ""
+    sliding: ClassVar[dict[str, str]] = {"value_count": _QUERY, "event_count": _QUERY}
 
     def sliding_variables(self, correlation: Correlation) -> dict[str, str]:
         """Add the conditions that compare an event with its neighbours, and the evidence under names of their own."""
+        measured = correlation.counted or _EVENT
         sets = "".join(
             f",\n    {column(correlation.rule, name)} = array_sort_asc(make_set_if({value}, isnotempty({value})))"
             for name in [*correlation.keys[len(correlation.group) :], *correlation.evidence]
@@ -49,8 +51,9 @@ class SentinelSliding(SlidingWindowBackend):
         return super().sliding_variables(correlation) | {
             "present": " and ".join(f"isnotempty({name})" for name in correlation.keys),
             "in_order": ", ".join(f"{name} asc" for name in correlation.group),
-            "same_before": _same("prev", correlation.keys),
-            "same_after": _same("next", correlation.keys),
+            "measured": measured,
+            "same_before": _same("prev", [*correlation.group, measured]),
+            "same_after": _same("next", [*correlation.group, measured]),
             "same_group": _same("prev", correlation.group),
             "fields": sets,
         }

@@ -47,6 +47,18 @@ class SplunkSliding(SlidingWindowBackend):
 | where value_count >= {count}
 | eval _time=last_seen
 | convert timeformat="%Y-%m-%dT%H:%M:%S%z" ctime(first_seen) ctime(last_seen)""",
+        # An event is one row, and the last N of them are enough to tell whether N lie in a window.
+        "event_count": """{search}
+| where {present}
+| stats min(_time) AS seen{fields} BY {groupby} eventID
+| eval first_seen=seen, last_seen=seen, _time=2*seen - 1700000000
+| sort 0 _time
+| streamstats window={count} time_window={stretched}s global=f count AS value_count BY {groupby}
+| stats max(value_count) AS value_count count AS event_count min(first_seen) AS first_seen"""
+        """ max(last_seen) AS last_seen{fields} BY {groupby}
+| where value_count >= {count}
+| eval _time=last_seen
+| convert timeformat="%Y-%m-%dT%H:%M:%S%z" ctime(first_seen) ctime(last_seen)""",
     }
 
     def sliding_variables(self, correlation: Correlation) -> dict[str, str]:
@@ -65,9 +77,12 @@ class SplunkSliding(SlidingWindowBackend):
             and for what has no meaning as a sliding window.
         """
         correlation = super().slidable(rule, correlation_type)
-        if correlation.least is not None and correlation.least > _MOST_VALUES:
+        most, what = (
+            (_MAX_STREAM_WINDOW, "events") if correlation_type == "event_count" else (_MOST_VALUES, "distinct values")
+        )
+        if correlation.least is not None and correlation.least > most:
             raise SigmaFeatureNotSupportedByBackendError(
-                f"rule '{rule.title}': Splunk's streamstats can count up to {_MOST_VALUES} distinct values in a window",
+                f"rule '{rule.title}': Splunk's streamstats can count up to {most} {what} in a window",
                 source=rule.source,
             )
         return correlation

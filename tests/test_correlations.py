@@ -1,0 +1,163 @@
+"""Every correlation type means what its definition says: an event completes it in the window that ends with it.
+
+The definitions here are written out over all subsets of a window, and share no code with the backends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engines import Engine
+from events import denied
+from keywatch.conversion.convert import Conversion
+from keywatch.conversion.rules import load_pack
+from keywatch.conversion.settings import load_settings
+
+Event = dict[str, Any]
+EngineOf = Callable[[str], Engine]
+WINDOW = 10
+#: The base rules: one matches an event of its own name; `any` matches each, so that one event can match two.
+RULES = {"one": "ListOne", "two": "ListTwo", "three": "ListThree", "any": "List*"}
+NAMES = ["ListOne", "ListTwo", "ListThree"]
+PRINCIPALS = ["arn:aws:iam::111122223333:user/a", "arn:aws:iam::111122223333:user/b"]
+#: Engine → the types that it has.
+SQL = ("event_count", "value_count", "temporal", "temporal_extended", "temporal_ordered")
+TYPES = {"duckdb": SQL}
+
+
+def base(name: str, pattern: str) -> dict[str, Any]:
+    return {
+        "title": name,
+        "name": name,
+        "logsource": {"product": "aws", "service": "cloudtrail"},
+        "detection": {"selection": {"eventName": pattern}, "condition": "selection"},
+    }
+
+
+def correlation(**says: Any) -> dict[str, Any]:
+    group = {} if says.pop("ungrouped", False) else {"group-by": ["userIdentity.arn"]}
+    return {"title": "Correlation", "name": "correlation", "correlation": group | {"timespan": f"{WINDOW}s"} | says}
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "events": correlation(type="event_count", rules=["any"], condition={"gte": 3}),
+    "events of two rules": correlation(type="event_count", rules=["one", "any"], condition={"gt": 2}),
+    "events of all": correlation(type="event_count", rules=["any"], condition={"gte": 4}, ungrouped=True),
+    "values": correlation(type="value_count", rules=["any"], condition={"field": "awsRegion", "gte": 3}),
+    "values of two rules": correlation(
+        type="value_count", rules=["one", "two"], condition={"field": "awsRegion", "gte": 2}
+    ),
+    "all rules": correlation(type="temporal", rules=["one", "two", "three"]),
+    "rules that match the same event": correlation(type="temporal", rules=["one", "any"]),
+    "two of three": correlation(type="temporal", rules=["one", "two", "three"], condition={"gte": 2}),
+    "a condition": correlation(type="temporal", rules=["one", "two", "three"], condition="one and (two or three)"),
+    "a chain of two": correlation(type="temporal_ordered", rules=["one", "two"]),
+    "a chain of three": correlation(type="temporal_ordered", rules=["three", "one", "two"]),
+    "a chain of one event": correlation(type="temporal_ordered", rules=["one", "any"]),
+    "a chain in no group": correlation(type="temporal_ordered", rules=["one", "two"], ungrouped=True),
+    "another name in each rule": correlation(
+        type="temporal",
+        rules=["one", "two"],
+        aliases={"who": {"one": "userIdentity.arn", "two": "userAgent"}},
+        **{"group-by": ["who"]},
+    ),
+}
+
+
+def time_of(event: Event) -> int:
+    return int(event["eventTime"][17:19]) + 60 * int(event["eventTime"][14:16])
+
+
+def group_of(says: dict[str, Any], event: Event, rule: str) -> str:
+    """Return the group that an event is in by a rule that it matches; an alias may be another field for each rule."""
+    if "group-by" not in says:
+        return ""
+    field = says.get("aliases", {}).get("who", {}).get(rule, "userIdentity.arn")
+    return str(event["userIdentity"]["arn"] if field == "userIdentity.arn" else event[field])
+
+
+def completes(says: dict[str, Any], window: list[tuple[str, Event]]) -> bool:
+    """Tell whether what matched in a window, its end included, is what a correlation asks for."""
+    rules, condition = says["rules"], says.get("condition")
+    seen = {rule for rule, _ in window}
+    if says["type"] in ("event_count", "value_count"):
+        values = {event[condition.get("field", "eventID")] for _, event in window}
+        return len(values) >= condition.get("gte", condition.get("gt", 0) + 1)
+    if says["type"] == "temporal_ordered":
+        chains = product(*([time_of(event) for rule, event in window if rule == name] for name in rules))
+        return any(list(chain) == sorted(chain) for chain in chains)
+    if isinstance(condition, str):
+        return bool(eval(condition, {}, {name: name in seen for name in rules}))
+    return len(seen) >= (condition or {"gte": len(rules)})["gte"]
+
+
+def wanted(says: dict[str, Any], events: list[Event]) -> set[str]:
+    """Return the groups in which some event completes the correlation."""
+    matches = [
+        (rule, event) for event in events for rule in says["rules"] if RULES[rule] in (event["eventName"], "List*")
+    ]
+    return {
+        group
+        for end_rule, end in matches
+        for group in [group_of(says, end, end_rule)]
+        if completes(
+            says,
+            [
+                (rule, event)
+                for rule, event in matches
+                if group_of(says, event, rule) == group and 0 <= time_of(end) - time_of(event) <= WINDOW
+            ],
+        )
+    }
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Event]:
+    """Draw events close to a window's edge, of few names, Regions and principals, some delivered twice."""
+    events = []
+    for number in range(draw(st.integers(0, 9))):
+        second = draw(st.sampled_from([0, 1, 5, WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW, 2 * WINDOW + 1, 40]))
+        principal = draw(st.sampled_from(PRINCIPALS))
+        event = denied(second, draw(st.integers(0, 3)), name=draw(st.sampled_from(NAMES)))
+        event |= {"eventID": f"00000000-0000-4000-8000-{number:012}", "userAgent": draw(st.sampled_from(PRINCIPALS))}
+        event["userIdentity"] = event["userIdentity"] | {"arn": principal}
+        events += [event] * draw(st.sampled_from([1, 1, 1, 2]))
+    return events
+
+
+@pytest.fixture
+def converted(tmp_path: Path) -> Callable[[Engine, dict[str, Any]], Conversion]:
+    def convert(engine: Engine, rule: dict[str, Any]) -> Conversion:
+        path = tmp_path / "rules.yml"
+        bases = [base(name, pattern) for name, pattern in RULES.items() if name in rule["correlation"]["rules"]]
+        path.write_text(yaml.safe_dump_all([rule, *bases]), encoding="utf-8")
+        values = load_settings(None)
+        return engine.converted(load_pack([path], [], values), values)
+
+    return convert
+
+
+@pytest.mark.parametrize("engine_name", TYPES)
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_found_is_what_the_definition_says(
+    case: str, engine_name: str, engines: EngineOf, converted: Callable[[Engine, dict[str, Any]], Conversion]
+) -> None:
+    engine, rule = engines(engine_name), CASES[case]
+    says = rule["correlation"]
+    conversion = converted(engine, rule)
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(events=histories())
+    def agrees(events: list[Event]) -> None:
+        [found] = engine.found(conversion, events).values()
+        assert set(found) == wanted(says, events)
+
+    agrees()
