@@ -13,7 +13,7 @@ PYTHON ?= python3
 options = $(foreach rules,$(RULES),--rules "$(rules)") $(foreach filters,$(FILTERS),--filters "$(filters)") \
     $(if $(SETTINGS),--settings "$(SETTINGS)") $(if $(FORMAT),--format "$(FORMAT)")
 
-.PHONY: help convert hunt backtest upstream targets test bench lint golden lock clean
+.PHONY: help convert hunt backtest upstream targets test bench lint golden attack lock clean
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' $(MAKEFILE_LIST)
@@ -55,6 +55,11 @@ lint: $(VENV)/.installed-dev
 golden: $(VENV)/.installed-dev
 	KEYWATCH_WRITE_GOLDEN=1 $(BIN)/python -m pytest -q tests/test_golden.py \
 	    tests/test_docs.py tests/test_equivalence.py::test_table
+
+# Write the table of ATT&CK's names anew from a bundle of github.com/mitre-attack/attack-stix-data.
+attack: $(VENV)/.installed
+	@test -n "$(SOURCE)" || { echo "make attack needs SOURCE=enterprise-attack-….json: a bundle that MITRE publishes" >&2; exit 2; }
+	@$(BIN)/python tools/attack.py "$(SOURCE)"
 
 lock: $(VENV)/.installed-dev
 	$(BIN)/pip install -q uv

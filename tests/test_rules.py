@@ -67,7 +67,7 @@ def test_ids_are_unique() -> None:
 
 def validators_data(folder: Path) -> None:
     """Give the validators what they would download: ATT&CK's names, in the shape of MITRE's, and nothing on Windows."""
-    names = yaml.safe_load(resources.files(sigma.backends.keywatch).joinpath("attack.yml").read_text(encoding="utf-8"))
+    names = json.loads(resources.files(sigma.backends.keywatch).joinpath("attack_19.json").read_text(encoding="utf-8"))
 
     def reference(identifier: str) -> list[dict[str, str]]:
         return [{"source_name": "mitre-attack", "external_id": identifier}]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from string import ascii_lowercase
 from typing import Any
 
-from sigma.backends.keywatch._attack import tactics_of, techniques_of
+from sigma.backends.keywatch._attack import attack_of
 from sigma.backends.keywatch._correlation import Correlation, Rule, level_of
 from sigma.backends.keywatch._guide import guide_steps, untemplated
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
@@ -157,8 +157,9 @@ def _plain(text: str) -> str:
 def _tags(ordered: Sequence[Part]) -> list[str]:
     tags = ["source:cloudtrail", "security:attack"]
     for part in ordered:
-        tags += [f"tactic:{tactic['id']}-{_slug(tactic['name'])}" for tactic in tactics_of(part.rule).values()]
-        tags += [f"technique:{name}-{_slug(entry['name'])}" for name, entry in techniques_of(part.rule).items()]
+        attack = attack_of(part.rule, "Datadog")
+        tags += [f"tactic:{tactic.id}-{tactic.tag}" for tactic in attack.tactics]
+        tags += [f"technique:{one.id}-{_slug(one.name)}".rstrip("-") for one in attack.techniques]
     return list(dict.fromkeys(tags))
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from sigma.backends.keywatch._artefact import Detection
-from sigma.backends.keywatch._attack import tactics_of, techniques_of
+from sigma.backends.keywatch._attack import Attack, Tactic, attack_of
 from sigma.backends.keywatch._correlation import Rule
 from sigma.backends.keywatch._guide import guide_steps
 
@@ -71,32 +72,34 @@ def detection_rule(detection: Detection, query: str) -> dict[str, Any]:
 
 
 def threat(rule: Rule) -> list[dict[str, Any]]:
-    """Return the rule's tactics and techniques, by the names that MITRE gives them.
-
-    :raises SigmaFeatureNotSupportedByBackendError: for a tag that `attack.yml` does not have.
-    """
-    techniques = techniques_of(rule)
+    """Return the rule's tactics and techniques, by the names that Kibana offers in its form."""
+    attack = attack_of(rule, "Kibana")
     return [
         {
             "framework": "MITRE ATT&CK",
-            "tactic": tactic | {"reference": f"https://attack.mitre.org/tactics/{tactic['id']}/"},
-            "technique": [
-                _technique(name, technique["name"])
-                | {
-                    "subtechnique": [
-                        _technique(sub, techniques[sub]["name"]) for sub in techniques if sub[:6] == f"{name}."
-                    ]
-                }
-                for name, technique in techniques.items()
-                if "." not in name and tag in technique["tactics"]
-            ],
+            "tactic": {
+                "id": tactic.id,
+                "name": tactic.name,
+                "reference": f"https://attack.mitre.org/tactics/{tactic.id}/",
+            },
+            "technique": list(_techniques(attack, tactic)),
         }
-        for tag, tactic in tactics_of(rule).items()
+        for tactic in attack.tactics
     ]
 
 
-def _technique(name: str, title: str) -> dict[str, Any]:
-    return {"id": name, "name": title, "reference": f"https://attack.mitre.org/techniques/{name.replace('.', '/')}/"}
+def _techniques(attack: Attack, tactic: Tactic) -> Iterable[dict[str, Any]]:
+    """Return the techniques of a tactic, each with its sub-techniques; Kibana has no place for these alone."""
+    here = attack.of(tactic)
+    for root in dict.fromkeys(one.root for one in here):
+        parts = [_technique(attack, one.id) for one in here if one.root == root != one.id]
+        yield _technique(attack, root) | {"subtechnique": parts}
+
+
+def _technique(attack: Attack, identifier: str) -> dict[str, Any]:
+    path = identifier.replace(".", "/")
+    reference = f"https://attack.mitre.org/techniques/{path}/"
+    return {"id": identifier, "name": attack.name(identifier), "reference": reference}
 
 
 def _note(rule: Rule) -> str:

@@ -8,7 +8,7 @@ through all buckets.
 from __future__ import annotations
 
 from sigma.backends.keywatch._artefact import Detection
-from sigma.backends.keywatch._attack import techniques_of
+from sigma.backends.keywatch._attack import attack_of
 from sigma.backends.keywatch._guide import guide_steps
 from sigma.backends.keywatch.opensearch.sliding import EVENT, METRICS, Json
 from sigma.rule.attributes import SigmaLevel
@@ -110,11 +110,12 @@ def _action(detection: Detection) -> Json:
     could be taken for variables.
     """
     rule = detection.rule
-    techniques = ", ".join(f"{name} {entry['name']}" for name, entry in techniques_of(rule).items())
+    attack = attack_of(rule, "OpenSearch")
+    named = ", ".join(f"{one.id} {one.name}".rstrip() for one in attack.techniques or attack.tactics)
     steps = guide_steps([rule], _shown, plain=lambda name: name.removesuffix(KEYWORD))
     text = [
         "{{ctx.monitor.name}}: {{#ctx.newAlerts}}{{bucket_keys}} {{/ctx.newAlerts}}",
-        f"ATT&CK: {techniques}. The values of an alert are in its bucket, under Alerts.",
+        (f"ATT&CK: {named}. " if named else "") + "The values of an alert are in its bucket, under Alerts.",
         *(f"{title}\n{text}" for title, text in steps),
     ]
     return {

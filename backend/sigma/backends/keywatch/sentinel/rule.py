@@ -9,7 +9,7 @@ from math import ceil
 from typing import Any
 
 from sigma.backends.keywatch._artefact import Detection
-from sigma.backends.keywatch._attack import tactics_of, techniques_of
+from sigma.backends.keywatch._attack import attack_of
 from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.backends.keywatch._guide import guide_steps, untemplated
 from sigma.backends.keywatch.sentinel.sliding import column
@@ -24,8 +24,6 @@ _LONGEST_GROUPING = 7 * _DAY
 #: Characters.
 _LONGEST_TITLE, _LONGEST_TEXTS = 200, {"query": 10_000, "description": 5_000}
 _SEVERITY = {SigmaLevel.CRITICAL: "High"}
-#: Sentinel has ATT&CK's tactics by their older names.
-_OLDER = {"TA0005": "DefenseEvasion", "TA0112": "DefenseEvasion"}
 ADDRESS = "SourceIpAddress"
 
 
@@ -45,7 +43,7 @@ def analytics_rule(detection: Detection, query: str) -> dict[str, Any]:
             source=rule.source,
         )
     held = min(detection.suppression // 60, _LONGEST_GROUPING)
-    techniques = [name for name in techniques_of(rule) if "." not in name]
+    attack = attack_of(rule, "Sentinel")
     details = {"Principal": "Principal"}
     if correlation is not None and correlation.counted:
         details |= {"Values": correlation.counted, "Distinct": "value_count", "Events": "event_count"}
@@ -67,10 +65,9 @@ def analytics_rule(detection: Detection, query: str) -> dict[str, Any]:
             # Suppression would stop the rule for everybody; alerts of one principal are gathered in an incident.
             "suppressionEnabled": False,
             "suppressionDuration": "PT1H",
-            "tactics": list(
-                dict.fromkeys(_OLDER.get(t["id"], t["name"].replace(" ", "")) for t in tactics_of(rule).values())
-            ),
-            "techniques": techniques,
+            "tactics": ["".join(map(str.capitalize, tactic.tag.split("-"))) for tactic in attack.tactics],
+            # Sub-techniques are no part of Sentinel's list.
+            "techniques": list(dict.fromkeys(technique.root for technique in attack.techniques)),
             "entityMappings": entities,
             "customDetails": details,
             "alertDetailsOverride": {

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sigma.backends.keywatch._artefact import Detection, one_line
+from sigma.backends.keywatch._attack import attack_of
 from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.backends.keywatch._guide import guide_steps
 from sigma.exceptions import SigmaValueError
@@ -52,7 +53,9 @@ def stanza(detection: Detection, search: str) -> str:
         "alert.suppress.period": f"{detection.suppression}s",
         "action.correlationsearch.enabled": "1",
         "action.correlationsearch.label": name,
-        "action.correlationsearch.annotations": json.dumps({"mitre_attack": _techniques(rule)}),
+        "action.correlationsearch.annotations": json.dumps(
+            {"mitre_attack": [one.id for one in attack_of(rule, "Splunk").techniques]}
+        ),
         "action.notable": "1",
         "action.notable.param.rule_title": f"{title}: {_token(who(rule))}",
         "action.notable.param.rule_description": detection.description,
@@ -134,12 +137,6 @@ def _risk(rule: Rule, score: int) -> list[dict[str, str | int]]:
     if "sourceIPAddress" in rule.fields:
         objects.append({"threat_object_field": "sourceIPAddress", "threat_object_type": "ip_address"})
     return objects
-
-
-def _techniques(rule: Rule) -> list[str]:
-    return [
-        tag.name.upper() for tag in rule.tags if tag.namespace == "attack" and re.fullmatch(r"t\d+(\.\d+)?", tag.name)
-    ]
 
 
 def _drilldowns(detection: Detection) -> Iterable[dict[str, str]]:
