@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import gc
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 from sigma.pipelines.keywatch._pack import PACK, guides
 
 from events import DENIED
-from keywatch.cli import main
-from keywatch.conversion.manifest import alone_in
+from keywatch.conversion.manifest import alone_in, keep
 from keywatch.conversion.targets import TARGETS
+from packs import counting_names, keywatch, one_rule, written
 
+BASE_ID = "00000000-0000-4000-8000-00000000000{}"
 BASE = PACK / "rules/cloud/aws/cloudtrail/aws_cloudtrail_denied_enumeration_long_term_key.yml"
-
-
-def keywatch(*arguments: str | Path) -> Result:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    gc.unfreeze()  # this process goes on
-    return result
 
 
 def rule(tmp_path: Path, detection: str, name: str = "mine.yml", **more: str) -> Path:
@@ -55,6 +48,9 @@ def test_convert_writes_and_says_how_to_import(tmp_path: Path) -> None:
         (f"rules:\n    {DENIED}:\n        treshold: 3", 3, "there is no setting 'treshold'; choose from: enabled"),
         ("rules:\n    correlation_of_mine:\n        threshold: 3", 2, "there is no rule 'correlation_of_mine'"),
         (f"rules:\n    {BASE.stem}:\n        threshold: 3", 3, "counts nothing and has no threshold"),
+        (f"rules:\n    {BASE.stem}:\n        timespan: 30m", 3, "counts nothing and has no timespan"),
+        (f"rules:\n    {BASE.stem}:\n        enabled: 1", 3, "'1' is not true or false"),
+        (f"rules:\n    {DENIED}:\n        timespan: 30", 3, "'30' is not a timespan, such as 15m or 1h"),
         ("rules: [1]", 1, "is not"),
         ("splunk: {index", 2, "not YAML"),
     ],
@@ -142,6 +138,38 @@ def test_a_broken_rule_does_not_stop_the_others(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["b.spl"]
     assert "4 problems" in result.output
+
+
+def test_a_correlation_of_a_rule_that_fails_is_named_too(tmp_path: Path) -> None:
+    base, correlation = counting_names(["userIdentity.arn"], "5m")
+    good = one_rule({"eventName": "x"}, title="Good", name="good")
+    path = written([one_rule({"nosuch": "x"}), correlation, good], tmp_path)
+    result = keywatch("convert", "splunk", "--format", "spl", "--rules", path, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    first, second, last = result.stderr.splitlines()[-3:]
+    assert first.startswith(f"{path}:")
+    assert "rule 'One': field 'nosuch' is not known" in first
+    assert second.startswith(f"{path}:")
+    assert "rule 'Two': it needs rule 'one', which can't be converted" in second
+    assert last.startswith("2 problems: ")
+    assert "1 detections for splunk" in result.stderr
+    path = written([base, correlation], tmp_path)
+    assert keywatch("convert", "splunk", "--rules", path, "--out", tmp_path / "out").exit_code == 0
+
+
+def test_rules_of_one_file_name_in_two_folders_are_both_written(tmp_path: Path) -> None:
+    detection = "detection:\n  a:\n    eventName: {}\n  condition: a"
+    folders = [tmp_path / name for name in ("a", "b", "c")]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        rule(folder, detection.format(f"Call{number}"), title=f"Rule {number}", id=BASE_ID.format(number))
+    options = [option for folder in folders for option in ("--rules", folder)]
+    result = keywatch("convert", "splunk", "--format", "spl", *options, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    texts = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
+    assert set(texts) == {"mine.spl", "mine_2.spl", "mine_3.spl"}
+    assert all(f"Call{number}" in text for number, text in enumerate(texts[name] for name in sorted(texts)))
+    assert result.stdout.splitlines() == [str(tmp_path / "out" / name) for name in sorted(texts)]
 
 
 def test_a_correlation_whose_rule_is_missing(tmp_path: Path) -> None:
@@ -244,6 +272,33 @@ def test_two_conversions_into_one_folder_do_not_mix(tmp_path: Path) -> None:
         result = keywatch("convert", "splunk", "--out", tmp_path)
     assert result.exit_code == 2
     assert result.output == f"{tmp_path}: another conversion writes into this folder; try again\n"
+
+
+def test_an_app_has_no_more_of_what_an_older_one_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("build/splunk")
+    old, mine = folder / "keywatch/old/old.conf", folder / "keywatch/local/mine.conf"
+    for path in (old, mine):
+        path.parent.mkdir(parents=True)
+        path.write_text("old")
+    keep(folder, "splunk app", {old.relative_to(folder).as_posix(): b"old"})
+    names = keywatch("convert", "splunk", "--format", "app").stdout.splitlines()
+    assert not old.parent.exists()
+    there = {str(path) for path in Path().rglob("*") if path.is_file()}
+    assert there == {*names, str(mine), str(folder / ".keywatch.json")}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_folder_that_a_person_names_keeps_what_is_in_it(target: str, tmp_path: Path) -> None:
+    for output_format in TARGETS[target].formats:
+        folder = tmp_path / output_format
+        assert keywatch("convert", target, "--format", output_format, "--out", folder).stdout
+        for path in list(folder.rglob("[!.]*")):
+            path.with_name(f"mine{''.join(path.suffixes)}").write_text("mine")
+        assert keywatch("convert", target, "--format", output_format, "--out", folder).stdout
+        mine = [path for path in folder.rglob("mine*") if path.is_file()]
+        assert mine
+        assert {path.read_text() for path in mine} == {"mine"}
 
 
 def test_stock_sigma_cli_discovers_and_converts(tmp_path: Path) -> None:
