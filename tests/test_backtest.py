@@ -167,20 +167,6 @@ def test_errors_are_one_line(arguments: list[str], says: str, tmp_path: Path) ->
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_simulated_attacks_are_found_and_nothing_else(tmp_path: Path) -> None:
-    options = ["--events", "3000", "--days", "8", "--seed", "7"]
-    done = keywatch("simulate", tmp_path / "a", *options)
-    planted = [line.split(" ", 1)[1].split(": ")[0] for line in done.stdout.splitlines()]
-    assert len(planted) == 14
-    hunted = keywatch("hunt", tmp_path / "a", "--format", "ndjson")
-    alerts = [json.loads(line) for line in hunted.stdout.splitlines()]
-    found = [alert["group"]["userIdentity.arn"] for alert in alerts if "userIdentity.arn" in alert["group"]]
-    assert sorted(found) == sorted(planted)
-    keywatch("simulate", tmp_path / "b", *options)
-    files = {path.relative_to(tmp_path / "a"): path.read_bytes() for path in (tmp_path / "a").rglob("*.gz")}
-    assert files == {path.relative_to(tmp_path / "b"): path.read_bytes() for path in (tmp_path / "b").rglob("*.gz")}
-
-
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
     done = keywatch("backtest", tmp_path / "gone")
     assert done.exit_code == 2
