@@ -33,15 +33,15 @@ def test_an_alert_says_what_happened(name: str, engines: Callable[[str], Engine]
     assert (moment(row["first_seen"]), moment(row["last_seen"])) == (START, START + timedelta(minutes=11))
 
 
-@EVERY
+# An alert of the others speaks of all that a run looks back to, which is little more than a window.
+@pytest.mark.parametrize("name", ["duckdb", "athena", "lake"])
 def test_events_outside_the_windows_are_no_evidence(name: str, engines: Callable[[str], Engine]) -> None:
     engine = engines(name)
     early, late = denied(0, 0, userAgent="too early"), denied(3 * HOUR, 1, userAgent="too late")
     events = [early, *(denied(HOUR + i, i) for i in range(5)), late]
     [row] = engine.alerts(engine.pack, events)[DENIED]
     assert row["event_count"] == 5
-    agents = row[engine.agent]
-    assert ([agents] if isinstance(agents, str) else agents) == ["aws-cli/2.15"]
+    assert row[engine.agent] == ["aws-cli/2.15"]
     assert (moment(row["first_seen"]) - START, moment(row["last_seen"]) - START) == (
         timedelta(hours=1),
         timedelta(hours=1, seconds=4),

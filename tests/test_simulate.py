@@ -117,10 +117,11 @@ def test_everyday_calls_are_those_of_the_script_and_mostly_where_it_works(tmp_pa
             assert who["sessionContext"]["attributes"]["mfaAuthenticated"] == "true"
         assert who["arn"].endswith((f"-{event['awsRegion']}", "-all"))
     # Within five standard deviations of what the weights say.
-    for counts, weights in (
+    shares: list[tuple[dict[Any, int], dict[Any, int]]] = [
         (seen, {key: call["weight"] for key, call in calls.items()}),
         (regions, SCRIPT["regions"]),
-    ):
+    ]
+    for counts, weights in shares:
         for key, weight in weights.items():
             share = weight / sum(weights.values())
             assert abs(counts[key] - 3000 * share) <= 5 * (3000 * share * (1 - share)) ** 0.5 + 1
