@@ -42,6 +42,7 @@ def test_convert_writes_and_says_how_to_import(tmp_path: Path) -> None:
         ("splnk:\n    index: x", 1, "there is no setting 'splnk'; choose from: schedule, rules, splunk, elasticsearch"),
         ("splunk:\n    indx: x", 2, "there is no setting 'indx'; choose from: index, sourcetype"),
         ("splunk:\n    index: 'a\" | delete'", 2, "is not a name or pattern of letters"),
+        ("schedule:\n    intervall: 7m", 2, "there is no setting 'intervall'; choose from: interval, ingest_delay"),
         ("schedule:\n    interval: 7m", 2, "'7m' is not one of 5m, 10m, 15m"),
         ("schedule:\n    ingest_delay: soon", 2, "'soon' is not a timespan, such as 15m or 1h"),
         (f"rules:\n    {DENIED}:\n        threshold: 1", 3, "'1' is not a number of distinct values, 2 or more"),
@@ -64,6 +65,24 @@ def test_settings_that_make_no_sense(setting: str, line: int, says: str, tmp_pat
     assert says in result.output
     assert len(result.output.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "",
+        f"rules: {{{DENIED}: {{threshold: 2, timespan: 1s}}}}",
+        f"rules: {{{DENIED}: {{timespan: 24h}}, {BASE.stem}: {{enabled: true}}}}",
+        "schedule: {interval: 5m, ingest_delay: 99999s}",
+        "schedule: {interval: 24h}",
+        "splunk: {index: 'a.b_c-*:d,e', sourcetype: x}",
+    ],
+)
+def test_settings_at_their_limits_are_taken(setting: str, tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(setting)
+    result = keywatch("convert", "duckdb", "--out", tmp_path / "out", "--settings", path)
+    assert result.exit_code == 0, result.output
 
 
 def test_settings_change_what_is_written(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import sys
 from collections.abc import Iterable
 from datetime import date
 from io import StringIO
@@ -16,6 +17,7 @@ import pytest
 from events import DENIED, HOUR, MALLORY, MINUTE, REGIONS, TRENT, access, denied
 from keywatch import show
 from keywatch.hunting.backtest import THRESHOLDS, WINDOWS, Backtest, Cell, RuleResult
+from keywatch.hunting.records import Coverage
 from packs import keywatch, one_rule, written
 
 Event = dict[str, Any]
@@ -138,6 +140,36 @@ def test_what_was_read_is_said_in_full(tmp_path: Path) -> None:
         "1 alerts, 24 records, 2 files, 1 files of other days, accounts or Regions passed over, "
         "1 digest files passed over, 12 duplicate events left out.\n"
     )
+
+
+class Terminal(StringIO):
+    """Standard error that a person looks at."""
+
+    def isatty(self) -> bool:
+        """Say that a person looks."""
+        return True
+
+
+def test_a_terminal_shows_how_many_files_were_read(monkeypatch: Patch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with show.progress(Coverage()) as progress:
+        assert progress is not None
+        progress(2, 5)
+    assert "Reading" in terminal.getvalue()
+    assert "2/5" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\x1b[2K")  # nothing of it stays
+    monkeypatch.setattr(sys, "stderr", StringIO())
+    with show.progress(Coverage()) as progress:
+        assert progress is None
+
+
+def test_who_interrupts_hears_what_was_covered(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end, show.progress(Coverage(records=7, files=2)):
+        raise KeyboardInterrupt
+    assert end.value.code == 130
+    said = "Interrupted, so nothing can be said of the rest: 7 records, 2 files.\n"
+    assert capsys.readouterr() == ("", said)
 
 
 def two_weeks() -> list[Event]:
