@@ -185,7 +185,7 @@ def test_rules_of_one_file_name_in_two_folders_are_both_written(tmp_path: Path) 
     options = [option for folder in folders for option in ("--rules", folder)]
     result = keywatch("convert", "splunk", "--format", "spl", *options, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    texts = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
+    texts = {path.name: path.read_text() for path in (tmp_path / "out").glob("[!.]*")}
     assert set(texts) == {"mine.spl", "mine_2.spl", "mine_3.spl"}
     assert all(f"Call{number}" in text for number, text in enumerate(texts[name] for name in sorted(texts)))
     assert result.stdout.splitlines() == [str(tmp_path / "out" / name) for name in sorted(texts)]
