@@ -176,6 +176,25 @@ def test_a_correlation_of_a_rule_that_fails_is_named_too(tmp_path: Path) -> None
     assert keywatch("convert", "splunk", "--rules", path, "--out", tmp_path / "out").exit_code == 0
 
 
+def test_a_rule_that_can_not_be_written_does_not_stop_the_others(tmp_path: Path) -> None:
+    odd, good = (
+        one_rule({"eventName": name}, title=title, name=name) for name, title in (("x", "a\x1bb"), ("y", "Good"))
+    )
+    path = written([odd, good], tmp_path)
+    result = keywatch("convert", "splunk", "--rules", path, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[1] == "1 detections for splunk, format savedsearches."
+    assert rf"{path}:1: rule 'a\x1bb': name: a control character" in result.stderr
+    assert "[Keywatch - Good]" in (tmp_path / "out" / "savedsearches.conf").read_text()
+    path = written([odd], tmp_path)
+    result = keywatch("convert", "splunk", "--rules", path, "--out", tmp_path / "none")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "0 detections for splunk" in result.stderr
+    assert "To import" not in result.stderr
+    assert not (tmp_path / "none").exists()
+
+
 def test_rules_of_one_file_name_in_two_folders_are_both_written(tmp_path: Path) -> None:
     detection = "detection:\n  a:\n    eventName: {}\n  condition: a"
     folders = [tmp_path / name for name in ("a", "b", "c")]

@@ -79,6 +79,9 @@ def test_bars_stand_on_their_day_and_are_as_high_as_it_has_alerts() -> None:
     assert labels["0"] > ground - 10 > labels["4"]
     assert {str(START), str(END)} < set(labels)
     assert not empty.findall("rect")
+    single, _ = pictures(report(backtest([alert(3)]), None), "Alerts by day")
+    [bar] = single.findall("rect")
+    assert numbers(bar, "y", "height") == [ceiling, ground - ceiling]
 
 
 def height_on_the_axis(count: int, most: int) -> float:
@@ -101,6 +104,9 @@ def test_lines_show_each_threshold_and_window_on_a_logarithmic_axis() -> None:
     for number, y in ticks.items():
         assert (bottom - y) / (bottom - top) == pytest.approx(height_on_the_axis(number, 1000), abs=0.001)
     columns = {t.text: numbers(t, "x")[0] for t in picture.findall("text") if t.get("text-anchor") == "middle"}
+    [left], [right] = numbers(levels[0], "x1"), numbers(levels[0], "x2")
+    for number in THRESHOLDS:  # evenly from one edge to the other
+        assert columns[str(number)] == pytest.approx(left + (right - left) * (number - 2) / 15, abs=0.01)
     lines = {line.findtext("title") or "": line for line in picture.findall("polyline")}
     assert list(lines) == WINDOWS
     for window, line in lines.items():
@@ -153,7 +159,7 @@ def test_rules_have_their_alerts_and_how_often_a_week() -> None:
 def test_principals_are_by_their_number_of_alerts_with_all_their_regions() -> None:
     alerts = [alert(0, TRENT, ("eu-west-1", "us-east-1")), alert(1, TRENT, ("ap-south-1", "us-east-1")), alert(2)]
     single = alert(3, "arn:single", (), awsRegion=["sa-east-1"])
-    table = rows(report(backtest([*alerts, single]), None))
+    table = rows(report(backtest([single, *alerts]), None))
     begin = table.index(["Principal", "Alerts", "Regions"]) + 1
     assert table[begin : begin + 3] == [
         [TRENT, "2", "ap-south-1, eu-west-1, us-east-1"],
