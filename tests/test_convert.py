@@ -11,7 +11,6 @@ import pytest
 from sigma.pipelines.keywatch._pack import PACK, guides
 
 from events import DENIED
-from keywatch.conversion.manifest import alone_in, keep
 from keywatch.conversion.targets import TARGETS
 from packs import counting_names, keywatch, one_rule, written
 
@@ -34,88 +33,6 @@ def test_convert_writes_and_says_how_to_import(tmp_path: Path) -> None:
     assert str(tmp_path / "savedsearches.conf") in result.output
     assert f"{len(guides())} detections for splunk" in result.output
     assert "To import: " in result.output
-
-
-@pytest.mark.parametrize(
-    ("setting", "line", "says"),
-    [
-        ("splnk:\n    index: x", 1, "there is no setting 'splnk'; choose from: schedule, rules, splunk, elasticsearch"),
-        ("splunk:\n    indx: x", 2, "there is no setting 'indx'; choose from: index, sourcetype"),
-        ("splunk:\n    index: 'a\" | delete'", 2, "is not a name or pattern of letters"),
-        ("schedule:\n    intervall: 7m", 2, "there is no setting 'intervall'; choose from: interval, ingest_delay"),
-        ("schedule:\n    interval: 7m", 2, "'7m' is not one of 5m, 10m, 15m"),
-        ("schedule:\n    ingest_delay: soon", 2, "'soon' is not a timespan, such as 15m or 1h"),
-        (f"rules:\n    {DENIED}:\n        threshold: 1", 3, "'1' is not a number of distinct values, 2 or more"),
-        (f"rules:\n    {DENIED}:\n        treshold: 3", 3, "there is no setting 'treshold'; choose from: enabled"),
-        ("rules:\n    correlation_of_mine:\n        threshold: 3", 2, "there is no rule 'correlation_of_mine'"),
-        (f"rules:\n    {BASE.stem}:\n        threshold: 3", 3, "counts nothing and has no threshold"),
-        (f"rules:\n    {BASE.stem}:\n        timespan: 30m", 3, "counts nothing and has no timespan"),
-        (f"rules:\n    {BASE.stem}:\n        enabled: 1", 3, "'1' is not true or false"),
-        (f"rules:\n    {DENIED}:\n        timespan: 30", 3, "'30' is not a timespan, such as 15m or 1h"),
-        ("rules: [1]", 1, "is not"),
-        ("splunk: {index", 2, "not YAML"),
-    ],
-)
-def test_settings_that_make_no_sense(setting: str, line: int, says: str, tmp_path: Path) -> None:
-    path = tmp_path / "settings.yaml"
-    path.write_text(f"{setting}\n")
-    result = keywatch("convert", "splunk", "--out", tmp_path / "out", "--settings", path)
-    assert result.exit_code == 2
-    assert f"{path}:{line}: " in result.output
-    assert says in result.output
-    assert len(result.output.splitlines()) == 1
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    "setting",
-    [
-        "",
-        f"rules: {{{DENIED}: {{threshold: 2, timespan: 1s}}}}",
-        f"rules: {{{DENIED}: {{timespan: 24h}}, {BASE.stem}: {{enabled: true}}}}",
-        "schedule: {interval: 5m, ingest_delay: 99999s}",
-        "schedule: {interval: 24h}",
-        "splunk: {index: 'a.b_c-*:d,e', sourcetype: x}",
-    ],
-)
-def test_settings_at_their_limits_are_taken(setting: str, tmp_path: Path) -> None:
-    path = tmp_path / "settings.yaml"
-    path.write_text(setting)
-    result = keywatch("convert", "duckdb", "--out", tmp_path / "out", "--settings", path)
-    assert result.exit_code == 0, result.output
-
-
-def test_settings_change_what_is_written(tmp_path: Path) -> None:
-    path = tmp_path / "settings.yaml"
-    path.write_text(
-        f"""
-splunk: {{index: aws_trail}}
-schedule: {{interval: 1h, ingest_delay: 30m}}
-rules:
-    {DENIED}: {{threshold: 8, timespan: 2h}}
-    aws_cloudtrail_bedrock_model_access_temporary_credentials: {{enabled: false}}
-"""
-    )
-    result = keywatch("convert", "splunk", "--out", tmp_path, "--settings", path)
-    assert result.exit_code == 0, result.output
-    text = (tmp_path / "savedsearches.conf").read_text()
-    assert f"{len(guides()) - 1} detections for splunk" in result.output
-    assert "[Keywatch - AWS Bedrock Model Access API Called with Long-Term Key]" in text
-    assert "[Keywatch - AWS Bedrock Model Access API Called with Temporary Credentials]" not in text
-    assert "where value_count >= 8" in text
-    assert "time_window=14401s" in text
-    assert text.count('search = index="aws_trail"') == len(guides()) - 1
-    assert "cron_schedule = 0 */1 * * *" in text
-    assert "dispatch.earliest_time = -210m@m" in text  # 2 h + 1 h + 30 m
-
-
-def test_a_rule_that_is_turned_off_is_not_converted_and_so_no_problem(tmp_path: Path) -> None:
-    path = tmp_path / "settings.yaml"
-    off = [name for name in guides() if name.startswith("correlation_")]
-    path.write_text("\n".join(["rules:", *(f"    {name}: {{enabled: false}}" for name in off)]))
-    result = keywatch("convert", "elasticsearch", "--format", "lucene", "--out", tmp_path, "--settings", path)
-    assert result.exit_code == 0, result.output
-    assert f"{len(guides()) - len(off)} detections for elasticsearch" in result.output
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -195,21 +112,6 @@ def test_a_rule_that_can_not_be_written_does_not_stop_the_others(tmp_path: Path)
     assert not (tmp_path / "none").exists()
 
 
-def test_rules_of_one_file_name_in_two_folders_are_both_written(tmp_path: Path) -> None:
-    detection = "detection:\n  a:\n    eventName: {}\n  condition: a"
-    folders = [tmp_path / name for name in ("a", "b", "c")]
-    for number, folder in enumerate(folders):
-        folder.mkdir()
-        rule(folder, detection.format(f"Call{number}"), title=f"Rule {number}", id=BASE_ID.format(number))
-    options = [option for folder in folders for option in ("--rules", folder)]
-    result = keywatch("convert", "splunk", "--format", "spl", *options, "--out", tmp_path / "out")
-    assert result.exit_code == 0, result.output
-    texts = {path.name: path.read_text() for path in (tmp_path / "out").glob("[!.]*")}
-    assert set(texts) == {"mine.spl", "mine_2.spl", "mine_3.spl"}
-    assert all(f"Call{number}" in text for number, text in enumerate(texts[name] for name in sorted(texts)))
-    assert result.stdout.splitlines() == [str(tmp_path / "out" / name) for name in sorted(texts)]
-
-
 def test_a_correlation_whose_rule_is_missing(tmp_path: Path) -> None:
     [correlation] = PACK.rglob(f"{DENIED}.yml")
     result = keywatch("convert", "splunk", "--rules", correlation, "--out", tmp_path)
@@ -266,77 +168,6 @@ def test_targets_lists_the_default_first() -> None:
     lines = keywatch("targets").output.splitlines()
     assert lines[0].startswith("splunk")
     assert lines[0].endswith("(default)")
-
-
-@pytest.mark.parametrize("out", [None, "out"])
-def test_what_is_no_longer_written_is_removed_and_nothing_else(
-    out: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    folder = Path(out or "build/athena")
-    options = ["--out", out] if out else []
-    assert keywatch("convert", "athena", *options).exit_code == 0
-    assert keywatch("convert", "athena", "--format", "sql-lake", *options).exit_code == 0
-    written = {path.name: path.read_text() for path in folder.glob("[!.]*")}
-    (folder / "mine.sql").write_text("")
-    (folder / "keywatch").mkdir()
-    changed, gone = list(guides())[:2]
-    (folder / f"{changed}.sql").write_text("changed by hand")
-    off = tmp_path / "settings.yaml"
-    off.write_text("\n".join(["rules:", *(f"    {name}: {{enabled: false}}" for name in (changed, gone))]))
-    assert keywatch("convert", "athena", "--settings", off, *options).exit_code == 0
-    left = {path.name: path.read_text() for path in folder.glob("[!.]*") if path.is_file()}
-    assert left.pop("mine.sql") == ""
-    assert left.pop(f"{changed}.sql") == "changed by hand"
-    del written[f"{changed}.sql"], written[f"{gone}.sql"]
-    assert left == written
-    assert (folder / "keywatch").is_dir()
-
-
-def test_a_run_in_which_nothing_converts_leaves_nothing(tmp_path: Path) -> None:
-    good = rule(tmp_path, "detection:\n  a:\n    eventName: x\n  condition: a")
-    out = tmp_path / "out"
-    assert keywatch("convert", "splunk", "--format", "app", "--rules", good, "--out", out).exit_code == 0
-    (out / "keywatch" / "local").mkdir()
-    (out / "keywatch" / "local" / "macros.conf").write_text("mine")
-    rule(tmp_path, "detection:\n  a:\n    nosuch: x\n  condition: a")
-    assert keywatch("convert", "splunk", "--format", "app", "--rules", good, "--out", out).exit_code == 2
-    files = [path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()]
-    assert sorted(files) == [".keywatch.json", "keywatch/local/macros.conf"]
-
-
-def test_two_conversions_into_one_folder_do_not_mix(tmp_path: Path) -> None:
-    with alone_in(tmp_path):
-        result = keywatch("convert", "splunk", "--out", tmp_path)
-    assert result.exit_code == 2
-    assert result.output == f"{tmp_path}: another conversion writes into this folder; try again\n"
-
-
-def test_an_app_has_no_more_of_what_an_older_one_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    folder = Path("build/splunk")
-    old, mine = folder / "keywatch/old/old.conf", folder / "keywatch/local/mine.conf"
-    for path in (old, mine):
-        path.parent.mkdir(parents=True)
-        path.write_text("old")
-    keep(folder, "splunk app", {old.relative_to(folder).as_posix(): b"old"})
-    names = keywatch("convert", "splunk", "--format", "app").stdout.splitlines()
-    assert not old.parent.exists()
-    there = {str(path) for path in Path().rglob("*") if path.is_file()}
-    assert there == {*names, str(mine), str(folder / ".keywatch.json")}
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_a_folder_that_a_person_names_keeps_what_is_in_it(target: str, tmp_path: Path) -> None:
-    for output_format in TARGETS[target].formats:
-        folder = tmp_path / output_format
-        assert keywatch("convert", target, "--format", output_format, "--out", folder).stdout
-        for path in list(folder.rglob("[!.]*")):
-            path.with_name(f"mine{''.join(path.suffixes)}").write_text("mine")
-        assert keywatch("convert", target, "--format", output_format, "--out", folder).stdout
-        mine = [path for path in folder.rglob("mine*") if path.is_file()]
-        assert mine
-        assert {path.read_text() for path in mine} == {"mine"}
 
 
 def test_stock_sigma_cli_discovers_and_converts(tmp_path: Path) -> None:
