@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from sigma.correlations import SigmaCorrelationTimespan
-from sigma.pipelines.keywatch._pack import PACK
+from sigma.pipelines.keywatch._pack import PACK, guides
 
 import oracle
 from events import DENIED, HOUR, INVOCATION_LONG, MINUTE, TRENT, denied, histories
@@ -108,6 +108,8 @@ splunk:
     assert values["rules"][DENIED] == {"timespan": "30m", "threshold": 4}
     assert values["rules"][INVOCATION_LONG]["enabled"] is False
     assert f"{DENIED}: threshold 4 (1 alerts from 2026-11-20 to 2026-12-10, 22 at 3)" in lines
+    assert {line.split(":")[0] for line in lines} == {name for name in guides() if "correlation" in RULES[name]}
+    assert len(lines) == len(set(lines))
     unchanged = [line for line in before.splitlines() if "threshold" not in line]
     assert [line for line in after.splitlines() if line in unchanged] == unchanged
     again = path.read_bytes()
