@@ -17,7 +17,7 @@ BASE = PACK / "rules/cloud/aws/cloudtrail/aws_cloudtrail_denied_enumeration_long
 @pytest.mark.parametrize(
     ("setting", "line", "says"),
     [
-        ("splnk:\n    index: x", 1, "there is no setting 'splnk'; choose from: schedule, rules, splunk, elasticsearch"),
+        ("splnk:\n    index: x", 1, "there is no setting 'splnk'; choose from: schedule, rules, placeholders, splunk"),
         ("splunk:\n    indx: x", 2, "there is no setting 'indx'; choose from: index, sourcetype"),
         ("splunk:\n    index: 'a\" | delete'", 2, "is not a name or pattern of letters"),
         ("schedule:\n    intervall: 7m", 2, "there is no setting 'intervall'; choose from: interval, ingest_delay"),
