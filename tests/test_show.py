@@ -107,6 +107,19 @@ def test_a_terminal_gets_no_escapes_from_problems(tmp_path: Path) -> None:
     assert rf"{tmp_path}/gone\x1b[31m\n.json: can't be read" in stderr
 
 
+@pytest.mark.parametrize("command", ["hunt", "backtest"])
+def test_rules_that_were_not_tried_are_told_of(command: str, tmp_path: Path) -> None:
+    unread = tmp_path / "unread.yml"
+    unread.write_text("a: [")
+    rules = written([one_rule({"nosuch": "x"}, title="Unknown"), one_rule({"eventName": "x"}, name="two")], tmp_path)
+    result = keywatch(command, "--rules", unread, "--rules", rules, saved(ATTACK, tmp_path))
+    assert result.exit_code == 2
+    assert f"{unread}:1: not YAML" in result.stderr
+    assert f"{rules}:" in result.stderr
+    assert "field 'nosuch' is not known" in result.stderr
+    assert "2 problems, named above." in result.stderr
+
+
 def test_csv_has_a_row_an_alert_and_json_for_lists(tmp_path: Path) -> None:
     events = [event | {"sourceIPAddress": "=1+1"} for event in ATTACK]
     stdout = keywatch("hunt", "--format", "csv", saved(events, tmp_path)).stdout
