@@ -110,11 +110,11 @@ def test_a_terminal_gets_no_escapes_from_problems(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["hunt", "backtest"])
 def test_rules_that_were_not_tried_are_told_of(command: str, tmp_path: Path) -> None:
     unread = tmp_path / "unread.yml"
-    unread.write_text("a: [")
+    unread.write_text("- 7\n")
     rules = written([one_rule({"nosuch": "x"}, title="Unknown"), one_rule({"eventName": "x"}, name="two")], tmp_path)
     result = keywatch(command, "--rules", unread, "--rules", rules, saved(ATTACK, tmp_path))
     assert result.exit_code == 2
-    assert f"{unread}:1: not YAML" in result.stderr
+    assert f"{unread}:1: not a Sigma rule" in result.stderr
     assert f"{rules}:" in result.stderr
     assert "field 'nosuch' is not known" in result.stderr
     assert "2 problems, named above." in result.stderr
