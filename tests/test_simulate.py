@@ -75,6 +75,9 @@ def test_each_attack_is_planted_once_a_week_across_an_hours_edge(days: int, tmp_
             for event in records(path):
                 attacks[event["userIdentity"]["arn"], event["eventName"]].append(event)
     weeks = ceil(days / 7)
+    for attack in SCRIPT["attacks"]:
+        begun_in = [(plant.start - START).days // 7 for plant in planted if plant.name == attack["name"]]
+        assert sorted(begun_in) == list(range(weeks))
     assert len(planted) == weeks * len(SCRIPT["attacks"])
     found = {(plant.principal, plant.name): 0 for plant in planted}
     assert found.keys() == attacks.keys()
