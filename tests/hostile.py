@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from keywatch.errors import UserError
+from packs import converted, one_rule, written
 
 #: Signs that mean something in a query language, in a template or on a command line, and letters that look alike.
 _SIGNS = [*"'\"`\\|*?%_$;#=,.:/<>!&^~@+- ()[]{}", "${x}", "$x$", "%s", "{{x}}", "--", "/*", "*/", "&&", "||"]
@@ -20,6 +24,26 @@ _PIECES = (
 )
 #: Texts for values, titles and descriptions.
 TEXTS = st.lists(_PIECES, min_size=1, max_size=6).map("".join)
+MODIFIERS = ["", "|contains", "|startswith", "|endswith", "|cased", "|contains|cased"]
+
+
+def near(value: str) -> list[str]:
+    """Return texts that a value could be taken for: itself, as it is written and as it is meant, and neighbours."""
+    meant = value.replace("\\\\", "\\").replace("\\*", "*").replace("\\?", "?")
+    texts = {value, meant, meant.upper(), meant.lower(), f"x{meant}", f"{meant}x", f"x{meant}x", meant[:-1], meant[1:]}
+    texts |= {meant.replace(sign, "x") for sign in "\\*?'\"%_ "} | {meant.replace("\\", "\\\\"), meant.replace("*", "")}
+    return sorted(texts)
+
+
+def value_rule(value: Any, modifier: str, *, negated: bool = False) -> dict[str, Any]:
+    """Return a rule of calls whose user agent is a value, or is not."""
+    document = one_rule({})
+    document["detection"] = {
+        "selection": {"eventName": "ListFunctions20150331"},
+        "value": {f"userAgent{modifier}": value},
+        "condition": f"selection and {'not ' if negated else ''}value",
+    }
+    return document
 
 
 @st.composite
@@ -29,12 +53,6 @@ def correlations(draw: st.DrawFn) -> list[dict[str, Any]]:
     def text() -> Any:
         return draw(TEXTS)
 
-    rule = {
-        "title": "One",
-        "name": "one",
-        "logsource": {"product": "aws", "service": "cloudtrail"},
-        "detection": {"value": {"userAgent|contains": draw(st.sampled_from(["x", text()]))}, "condition": "value"},
-    }
     correlation = {
         "title": text()[:256],
         "name": "two",
@@ -53,29 +71,30 @@ def correlations(draw: st.DrawFn) -> list[dict[str, Any]]:
             "condition": {"field": "awsRegion", "gte": 5},
         },
     }
-    return [rule, correlation]
+    return [one_rule({"userAgent|contains": draw(st.sampled_from(["x", text()]))}), correlation]
 
 
-def counting_names(group_by: list[str], timespan: str) -> list[dict[str, Any]]:
-    """Return a correlation of another group and count than the pack's, after its rule: List* calls of two names."""
-    rule = {
-        "title": "One",
-        "name": "one",
-        "logsource": {"product": "aws", "service": "cloudtrail"},
-        "detection": {"a": {"eventName|startswith": "List"}, "condition": "a"},
-    }
-    correlation = {
-        "type": "value_count",
-        "rules": ["one"],
-        "group-by": group_by,
-        "timespan": timespan,
-        "condition": {"field": "eventName", "gt": 1},
-    }
-    return [rule, {"title": "Two", "name": "two", "correlation": correlation}]
+def try_rules(
+    target: str, formats: Sequence[str | None], folder: Path, check: Callable[..., None], *, examples: int
+) -> None:
+    """Convert rules with such texts: each is refused in one line that names its file, or stands a check.
 
+    :param check: is called with the documents, and with their conversion to each of the formats.
+    """
+    taken = 0
 
-def written(documents: list[dict[str, Any]], folder: Path) -> Path:
-    """Write rules to a file."""
-    path = folder / "rules.yml"
-    path.write_text(yaml.safe_dump_all(documents), encoding="utf-8")
-    return path
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(documents=correlations())
+    def refused_or_right(documents: list[dict[str, Any]]) -> None:
+        nonlocal taken
+        path = written(documents, folder)
+        try:
+            conversions = [converted(target, output_format, rules=[path]) for output_format in formats]
+        except UserError as error:
+            assert str(error).startswith(f"{path}:")
+            return
+        check(documents, *conversions)
+        taken += 1
+
+    refused_or_right()
+    assert taken > examples / 5  # refusing everything would be no way to be right

@@ -8,54 +8,28 @@ from pathlib import Path
 import pytest
 
 from engines import athena
-from events import DENIED, MALLORY, MINUTE, REGIONS, denied
-from keywatch.conversion.convert import Conversion
-from keywatch.conversion.rules import load_pack
-from keywatch.conversion.settings import load_settings
+from events import denied
 
 Engine = type[athena.Athena]
 BOTH = pytest.mark.parametrize("engine", [athena.Athena, athena.Lake])
 
 
-def converted(engine: Engine, *rules: Path) -> Conversion:
-    values = load_settings(None)
-    return engine().converted(load_pack(list(rules), [], values), values)
-
-
 @BOTH
 def test_trino_parses_it(engine: Engine, parse: Callable[..., list[str]], tmp_path: Path) -> None:
-    queries = [engine().over_all_days(query)[0] for [query] in converted(engine).queries.values()]
+    queries = [engine().over_all_days(query)[0] for [query] in engine().pack.queries.values()]
     statements = [query.rstrip().removesuffix(";") for query in queries]
     *good, bad = parse(athena.PARSER, [*statements, "SELECT count(*) FRO x"], tmp_path)
     assert good == [""] * len(queries)
     assert "mismatched input 'x'" in bad
 
 
-@BOTH
-def test_an_alert_row_says_what_happened(engine: Engine) -> None:
-    events = [denied(MINUTE * i, i % 6, userAgent=f"agent/{i % 2}") for i in range(12)]
-    [row] = engine().rows(converted(engine).queries[DENIED][0], events)
-    assert row["userIdentity.arn"] == MALLORY
-    assert (row["value_count"], row["event_count"]) == (6, 12)
-    assert row["awsRegion"] == sorted(REGIONS[:6])
-    assert row["userAgent"] == ["agent/0", "agent/1"]
-    assert (row["last_seen"] - row["first_seen"]).total_seconds() == 11 * MINUTE
-
-
-@BOTH
-def test_events_outside_the_windows_are_no_evidence(engine: Engine) -> None:
-    events = [denied(0, 0), *(denied(3600 + i, i) for i in range(5)), denied(3 * 3600, 1)]
-    [row] = engine().rows(converted(engine).queries[DENIED][0], events)
-    assert row["event_count"] == 5
-
-
 def test_days_are_parameters() -> None:
-    for [query] in converted(athena.Athena).queries.values():
+    for [query] in athena.Athena().pack.queries.values():
         assert query.count('"timestamp" BETWEEN ? AND ?') == query.count("?") / 2 == 1
 
 
 def test_what_is_to_be_filled_in_stands_once() -> None:
-    for [query] in converted(athena.Lake).queries.values():
+    for [query] in athena.Lake().pack.queries.values():
         assert [query.count(name) for name in ("$EDS_ID", "$FROM", "$TO", "$")] == [1, 1, 1, 3]
 
 
@@ -70,7 +44,7 @@ detection:
     (tmp_path / "writes.yml").write_text(text, encoding="utf-8")
     session = {"sessionContext": {"attributes": {"creationDate": "2026-11-20T09:00:00Z"}}}
     events = [denied(0, 0, readOnly=read, managementEvent=True, identity=session) for read in (True, False)]
-    [[query]] = converted(athena.Lake, tmp_path).queries.values()
+    [[query]] = athena.Lake().converted(rules=[tmp_path]).queries.values()
     [row] = athena.Lake().rows(query, events)
     assert row["eventID"] == events[1]["eventID"]
     assert row["userIdentity.sessionContext.attributes.creationDate"] == "2026-11-20T09:00:00Z"

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import gc
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 from sigma.pipelines.keywatch._pack import PACK, guides
 
 from events import DENIED
-from keywatch.cli import main
-from keywatch.conversion.manifest import alone_in
 from keywatch.conversion.targets import TARGETS
+from packs import counting_names, keywatch, one_rule, written
 
+BASE_ID = "00000000-0000-4000-8000-00000000000{}"
 BASE = PACK / "rules/cloud/aws/cloudtrail/aws_cloudtrail_denied_enumeration_long_term_key.yml"
-
-
-def keywatch(*arguments: str | Path) -> Result:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    gc.unfreeze()  # this process goes on
-    return result
 
 
 def rule(tmp_path: Path, detection: str, name: str = "mine.yml", **more: str) -> Path:
@@ -41,66 +33,6 @@ def test_convert_writes_and_says_how_to_import(tmp_path: Path) -> None:
     assert str(tmp_path / "savedsearches.conf") in result.output
     assert f"{len(guides())} detections for splunk" in result.output
     assert "To import: " in result.output
-
-
-@pytest.mark.parametrize(
-    ("setting", "line", "says"),
-    [
-        ("splnk:\n    index: x", 1, "there is no setting 'splnk'; choose from: schedule, rules, splunk, elasticsearch"),
-        ("splunk:\n    indx: x", 2, "there is no setting 'indx'; choose from: index, sourcetype"),
-        ("splunk:\n    index: 'a\" | delete'", 2, "is not a name or pattern of letters"),
-        ("schedule:\n    interval: 7m", 2, "'7m' is not one of 5m, 10m, 15m"),
-        ("schedule:\n    ingest_delay: soon", 2, "'soon' is not a timespan, such as 15m or 1h"),
-        (f"rules:\n    {DENIED}:\n        threshold: 1", 3, "'1' is not a number of distinct values, 2 or more"),
-        (f"rules:\n    {DENIED}:\n        treshold: 3", 3, "there is no setting 'treshold'; choose from: enabled"),
-        ("rules:\n    correlation_of_mine:\n        threshold: 3", 2, "there is no rule 'correlation_of_mine'"),
-        (f"rules:\n    {BASE.stem}:\n        threshold: 3", 3, "counts nothing and has no threshold"),
-        ("rules: [1]", 1, "is not"),
-        ("splunk: {index", 2, "not YAML"),
-    ],
-)
-def test_settings_that_make_no_sense(setting: str, line: int, says: str, tmp_path: Path) -> None:
-    path = tmp_path / "settings.yaml"
-    path.write_text(f"{setting}\n")
-    result = keywatch("convert", "splunk", "--out", tmp_path / "out", "--settings", path)
-    assert result.exit_code == 2
-    assert f"{path}:{line}: " in result.output
-    assert says in result.output
-    assert len(result.output.splitlines()) == 1
-    assert not (tmp_path / "out").exists()
-
-
-def test_settings_change_what_is_written(tmp_path: Path) -> None:
-    path = tmp_path / "settings.yaml"
-    path.write_text(
-        f"""
-splunk: {{index: aws_trail}}
-schedule: {{interval: 1h, ingest_delay: 30m}}
-rules:
-    {DENIED}: {{threshold: 8, timespan: 2h}}
-    aws_cloudtrail_bedrock_model_access_temporary_credentials: {{enabled: false}}
-"""
-    )
-    result = keywatch("convert", "splunk", "--out", tmp_path, "--settings", path)
-    assert result.exit_code == 0, result.output
-    text = (tmp_path / "savedsearches.conf").read_text()
-    assert f"{len(guides()) - 1} detections for splunk" in result.output
-    assert "[Keywatch - AWS Bedrock Model Access API Called with Long-Term Key]" in text
-    assert "[Keywatch - AWS Bedrock Model Access API Called with Temporary Credentials]" not in text
-    assert "where value_count >= 8" in text
-    assert "time_window=14401s" in text
-    assert text.count('search = index="aws_trail"') == len(guides()) - 1
-    assert "cron_schedule = 0 */1 * * *" in text
-    assert "dispatch.earliest_time = -210m@m" in text  # 2 h + 1 h + 30 m
-
-
-def test_a_rule_that_is_turned_off_is_not_converted_and_so_no_problem(tmp_path: Path) -> None:
-    path = tmp_path / "settings.yaml"
-    off = [name for name in guides() if name.startswith("correlation_")]
-    path.write_text("\n".join(["rules:", *(f"    {name}: {{enabled: false}}" for name in off)]))
-    result = keywatch("convert", "elasticsearch", "--format", "lucene", "--out", tmp_path, "--settings", path)
-    assert result.exit_code == 0, result.output
-    assert f"{len(guides()) - len(off)} detections for elasticsearch" in result.output
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -142,6 +74,42 @@ def test_a_broken_rule_does_not_stop_the_others(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["b.spl"]
     assert "4 problems" in result.output
+
+
+def test_a_correlation_of_a_rule_that_fails_is_named_too(tmp_path: Path) -> None:
+    base, correlation = counting_names(["userIdentity.arn"], "5m")
+    good = one_rule({"eventName": "x"}, title="Good", name="good")
+    path = written([one_rule({"nosuch": "x"}), correlation, good], tmp_path)
+    result = keywatch("convert", "splunk", "--format", "spl", "--rules", path, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    first, second, last = result.stderr.splitlines()[-3:]
+    assert first.startswith(f"{path}:")
+    assert "rule 'One': field 'nosuch' is not known" in first
+    assert second.startswith(f"{path}:")
+    assert "rule 'Two': it needs rule 'one', which can't be converted" in second
+    assert last.startswith("2 problems: ")
+    assert "1 detections for splunk" in result.stderr
+    path = written([base, correlation], tmp_path)
+    assert keywatch("convert", "splunk", "--rules", path, "--out", tmp_path / "out").exit_code == 0
+
+
+def test_a_rule_that_can_not_be_written_does_not_stop_the_others(tmp_path: Path) -> None:
+    odd, good = (
+        one_rule({"eventName": name}, title=title, name=name) for name, title in (("x", "a\x1bb"), ("y", "Good"))
+    )
+    path = written([odd, good], tmp_path)
+    result = keywatch("convert", "splunk", "--rules", path, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[1] == "1 detections for splunk, format savedsearches."
+    assert rf"{path}:1: rule 'a\x1bb': name: a control character" in result.stderr
+    assert "[Keywatch - Good]" in (tmp_path / "out" / "savedsearches.conf").read_text()
+    path = written([odd], tmp_path)
+    result = keywatch("convert", "splunk", "--rules", path, "--out", tmp_path / "none")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "0 detections for splunk" in result.stderr
+    assert "To import" not in result.stderr
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_correlation_whose_rule_is_missing(tmp_path: Path) -> None:
@@ -200,50 +168,6 @@ def test_targets_lists_the_default_first() -> None:
     lines = keywatch("targets").output.splitlines()
     assert lines[0].startswith("splunk")
     assert lines[0].endswith("(default)")
-
-
-@pytest.mark.parametrize("out", [None, "out"])
-def test_what_is_no_longer_written_is_removed_and_nothing_else(
-    out: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    folder = Path(out or "build/athena")
-    options = ["--out", out] if out else []
-    assert keywatch("convert", "athena", *options).exit_code == 0
-    assert keywatch("convert", "athena", "--format", "sql-lake", *options).exit_code == 0
-    written = {path.name: path.read_text() for path in folder.glob("[!.]*")}
-    (folder / "mine.sql").write_text("")
-    (folder / "keywatch").mkdir()
-    changed, gone = list(guides())[:2]
-    (folder / f"{changed}.sql").write_text("changed by hand")
-    off = tmp_path / "settings.yaml"
-    off.write_text("\n".join(["rules:", *(f"    {name}: {{enabled: false}}" for name in (changed, gone))]))
-    assert keywatch("convert", "athena", "--settings", off, *options).exit_code == 0
-    left = {path.name: path.read_text() for path in folder.glob("[!.]*") if path.is_file()}
-    assert left.pop("mine.sql") == ""
-    assert left.pop(f"{changed}.sql") == "changed by hand"
-    del written[f"{changed}.sql"], written[f"{gone}.sql"]
-    assert left == written
-    assert (folder / "keywatch").is_dir()
-
-
-def test_a_run_in_which_nothing_converts_leaves_nothing(tmp_path: Path) -> None:
-    good = rule(tmp_path, "detection:\n  a:\n    eventName: x\n  condition: a")
-    out = tmp_path / "out"
-    assert keywatch("convert", "splunk", "--format", "app", "--rules", good, "--out", out).exit_code == 0
-    (out / "keywatch" / "local").mkdir()
-    (out / "keywatch" / "local" / "macros.conf").write_text("mine")
-    rule(tmp_path, "detection:\n  a:\n    nosuch: x\n  condition: a")
-    assert keywatch("convert", "splunk", "--format", "app", "--rules", good, "--out", out).exit_code == 2
-    files = [path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()]
-    assert sorted(files) == [".keywatch.json", "keywatch/local/macros.conf"]
-
-
-def test_two_conversions_into_one_folder_do_not_mix(tmp_path: Path) -> None:
-    with alone_in(tmp_path):
-        result = keywatch("convert", "splunk", "--out", tmp_path)
-    assert result.exit_code == 2
-    assert result.output == f"{tmp_path}: another conversion writes into this folder; try again\n"
 
 
 def test_stock_sigma_cli_discovers_and_converts(tmp_path: Path) -> None:

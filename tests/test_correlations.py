@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engines import Engine
 from events import denied
-from keywatch.conversion.convert import Conversion
-from keywatch.conversion.rules import load_pack
-from keywatch.conversion.settings import load_settings
+from packs import one_rule, written
 
 Event = dict[str, Any]
 EngineOf = Callable[[str], Engine]
@@ -31,15 +28,6 @@ PRINCIPALS = ["arn:aws:iam::111122223333:user/a", "arn:aws:iam::111122223333:use
 #: Engine → the types that it has.
 SQL = ("event_count", "value_count", "temporal", "temporal_extended", "temporal_ordered")
 TYPES = {"duckdb": SQL}
-
-
-def base(name: str, pattern: str) -> dict[str, Any]:
-    return {
-        "title": name,
-        "name": name,
-        "logsource": {"product": "aws", "service": "cloudtrail"},
-        "detection": {"selection": {"eventName": pattern}, "condition": "selection"},
-    }
 
 
 def correlation(**says: Any) -> dict[str, Any]:
@@ -133,31 +121,25 @@ def histories(draw: st.DrawFn) -> list[Event]:
     return events
 
 
-@pytest.fixture
-def converted(tmp_path: Path) -> Callable[[Engine, dict[str, Any]], Conversion]:
-    def convert(engine: Engine, rule: dict[str, Any]) -> Conversion:
-        path = tmp_path / "rules.yml"
-        bases = [base(name, pattern) for name, pattern in RULES.items() if name in rule["correlation"]["rules"]]
-        path.write_text(yaml.safe_dump_all([rule, *bases]), encoding="utf-8")
-        values = load_settings(None)
-        return engine.converted(load_pack([path], [], values), values)
-
-    return convert
+def rules_of(says: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a correlation after its base rules."""
+    return [one_rule({"eventName": RULES[name]}, title=name, name=name) for name in says["rules"]]
 
 
 @pytest.mark.parametrize("engine_name", TYPES)
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_found_is_what_the_definition_says(
-    case: str, engine_name: str, engines: EngineOf, converted: Callable[[Engine, dict[str, Any]], Conversion]
+    case: str, engine_name: str, engines: EngineOf, tmp_path: Path
 ) -> None:
     engine, rule = engines(engine_name), CASES[case]
     says = rule["correlation"]
-    conversion = converted(engine, rule)
+    conversion = engine.pack(rules=[written([*rules_of(says), rule], tmp_path)])
 
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(events=histories())
     def agrees(events: list[Event]) -> None:
-        [found] = engine.found(conversion, events).values()
-        assert set(found) == wanted(says, events)
+        [rows] = engine.alerts(conversion, events).values()
+        found = {str(row.get(engine.principal, row.get("who", ""))) for row in rows}
+        assert found == wanted(says, events)
 
     agrees()

@@ -16,31 +16,19 @@ from datadog_api_client.model_utils import ModelComposed, ModelNormal, ModelSimp
 from datadog_api_client.v2.model.security_monitoring_standard_rule_create_payload import (
     SecurityMonitoringStandardRuleCreatePayload,
 )
-from hypothesis import HealthCheck, given, settings
 from sigma.backends.keywatch.datadog.rule import WINDOWS
 
 from engines import datadog
 from events import DENIED, INVOCATION_LONG, INVOCATION_TEMPORARY, denied
-from hostile import correlations, written
-from keywatch.conversion.convert import Conversion, convert
-from keywatch.conversion.rules import load_pack
-from keywatch.conversion.settings import load_settings
-from keywatch.conversion.targets import TARGETS
+from hostile import try_rules
+from keywatch.conversion.convert import Conversion
 from keywatch.errors import UserError
+from packs import converted, one_rule, written
 
 #: The resource's arguments as the provider's schema has them: read off PyPI's pulumi-datadog 5.17.0, generated from it.
 ARGUMENTS = json.loads(
     (Path(__file__).parent / "engines" / "terraform" / "datadog_security_monitoring_rule.json").read_text()
 )
-
-
-def converted(rules: list[Path] | None = None, settings_path: Path | None = None) -> Conversion:
-    values = load_settings(settings_path)
-    pack = load_pack(rules or [], [], values, settings_path)
-    conversion = convert(pack, TARGETS["datadog"], values, "rule")
-    for problem in [*pack.problems, *conversion.problems]:
-        raise problem
-    return conversion
 
 
 def payloads(conversion: Conversion) -> dict[str, dict[str, Any]]:
@@ -127,7 +115,7 @@ def unlike_terraform(value: Any, schema: dict[str, Any], where: str) -> Any:
                     yield f"{place}: a template that is not escaped"
 
 
-PAYLOADS = payloads(converted())
+PAYLOADS = payloads(converted("datadog"))
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
@@ -188,19 +176,19 @@ def with_timespans(folder: Path, **timespans: str) -> Path:
 
 
 def test_rules_of_a_detection_with_different_windows_are_rules_of_their_own(tmp_path: Path) -> None:
-    apart = payloads(converted(settings_path=with_timespans(tmp_path, **{INVOCATION_TEMPORARY: "1h"})))
+    apart = payloads(converted("datadog", settings=with_timespans(tmp_path, **{INVOCATION_TEMPORARY: "1h"})))
     assert len(apart) == len(PAYLOADS) + 1
     windows = [p["options"]["evaluationWindow"] for name, p in apart.items() if "invocation" in name]
     assert windows == [1800, 3600]
     together = payloads(
-        converted(settings_path=with_timespans(tmp_path, **{INVOCATION_TEMPORARY: "1h", INVOCATION_LONG: "1h"}))
+        converted("datadog", settings=with_timespans(tmp_path, **{INVOCATION_TEMPORARY: "1h", INVOCATION_LONG: "1h"}))
     )
     assert list(together) == list(PAYLOADS)
 
 
 def test_a_window_that_datadog_does_not_have(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        converted(settings_path=with_timespans(tmp_path, **{DENIED: "45m"}))
+        converted("datadog", settings=with_timespans(tmp_path, **{DENIED: "45m"}))
     assert str(error.value).endswith(f"choose from (seconds): {', '.join(map(str, WINDOWS[1:]))}")
     assert str(error.value).startswith("/")
 
@@ -215,7 +203,7 @@ def test_the_message_has_the_guide_in_datadogs_variables() -> None:
 
 
 def test_terraform_has_the_same_rules() -> None:
-    found = resources(converted())
+    found = resources(converted("datadog"))
     assert list(found) == list(PAYLOADS)
     for name, resource in found.items():
         assert list(unlike_terraform(resource, ARGUMENTS, name)) == []
@@ -224,32 +212,26 @@ def test_terraform_has_the_same_rules() -> None:
 
 @pytest.mark.parametrize("key", ["querys", "isEnabled", "message"])
 def test_what_is_wrong_for_terraform_is_found(key: str) -> None:
-    resource = deepcopy(resources(converted())["bedrock_model_access"])
+    resource = deepcopy(resources(converted("datadog"))["bedrock_model_access"])
     resource[key] = "${x}"
     assert len(list(unlike_terraform(resource, ARGUMENTS, "x"))) == 1
 
 
 def test_values_that_begin_like_an_operator(datadog_search: datadog.Datadog, tmp_path: Path) -> None:
     values = ["NOTIFY*", "ORACLE*", "ANDROID*", "aws*"]
-    rule = {"title": "One", "logsource": {"product": "aws", "service": "cloudtrail"}}
-    detection = {"a": {"userAgent": values}, "condition": "a"}
     events = [denied(0, 0, userAgent=text) for text in ("NOTIFY/1", "ORACLE/1", "ANDROID/1", "aws/1", "other")]
-    conversion = converted([written([rule | {"detection": detection}], tmp_path)])
+    conversion = converted("datadog", rules=[written([one_rule({"userAgent": values})], tmp_path)])
     [found] = datadog_search.found(conversion, events).values()
     assert found == [event["eventID"] for event in events[:4]]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(documents=correlations())
-def test_hostile_rules(documents: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> None:
-    try:
-        conversion = converted([written(documents, tmp_path_factory.mktemp("hostile"))])
-    except UserError as error:
-        assert "\n" not in str(error)
-        return
-    [payload] = payloads(conversion).values()
-    assert problems(payload) == []
-    texts = [payload["name"], payload["message"], *(case["name"] for case in payload["cases"])]
-    assert not any(sign in text for text in texts for sign in ("{{", "}}", "@"))
-    [resource] = resources(conversion).values()
-    assert list(unlike_terraform(resource, ARGUMENTS, "x")) == []
+def test_hostile_rules(tmp_path: Path) -> None:
+    def is_taken(_: Any, conversion: Conversion) -> None:
+        [payload] = payloads(conversion).values()
+        assert problems(payload) == []
+        texts = [payload["name"], payload["message"], *(case["name"] for case in payload["cases"])]
+        assert not any(sign in text for text in texts for sign in ("{{", "}}", "@"))
+        [resource] = resources(conversion).values()
+        assert list(unlike_terraform(resource, ARGUMENTS, "x")) == []
+
+    try_rules("datadog", ["rule"], tmp_path, is_taken, examples=60)

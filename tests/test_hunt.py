@@ -10,62 +10,27 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
 from sigma.pipelines.keywatch._pack import PACK
 
 import oracle
-from events import DENIED, HOUR, MALLORY, MINUTE, REGIONS, denied
-from hostile import correlations, written
-from keywatch.conversion.convert import convert
-from keywatch.conversion.rules import load_pack
-from keywatch.conversion.settings import load_settings
-from keywatch.conversion.targets import TARGETS
+from events import DENIED, HOUR, MINUTE, denied
+from hostile import try_rules
+from keywatch.conversion.convert import Conversion
 from keywatch.errors import UserError
 from keywatch.hunting import hunt as hunting
-from keywatch.hunting.hunt import Alert, hunt
-from keywatch.hunting.records import Coverage, Selection
+from keywatch.hunting.hunt import Alert
+from packs import hunted, one_rule, written
 
 RULES = oracle.load(PACK)
-EVERYTHING = Selection()
 NAMES = {document["id"]: name for name, document in RULES.items()}
-
-
-def run(
-    *paths: Path, settings_path: Path | None = None, filters: tuple[Path, ...] = (), selection: Selection = EVERYTHING
-) -> tuple[list[Alert], Coverage]:
-    values = load_settings(settings_path)
-    pack = load_pack([], list(filters), values, settings_path)
-    assert not pack.problems
-    coverage = Coverage()
-    return hunt(convert(pack, TARGETS["duckdb"], values), map(str, paths), selection, coverage), coverage
 
 
 def hunt_events(tmp_path: Path, events: list[dict[str, Any]]) -> list[Alert]:
     path = tmp_path / "events.json"
     path.write_text(json.dumps({"Records": events}), encoding="utf-8")
-    alerts, coverage = run(path)
+    alerts, coverage = hunted(path)
     assert not coverage.problems
     return alerts
-
-
-def test_alert_says_what_happened(tmp_path: Path) -> None:
-    events = [denied(MINUTE * i, i % 6, userAgent=f"agent/{i % 2}") for i in range(12)]
-    [alert] = hunt_events(tmp_path, events)
-    assert alert.rule_id == RULES[DENIED]["id"]
-    assert alert.group == {"userIdentity.arn": MALLORY}
-    assert (alert.count, alert.events) == (6, 12)
-    assert alert.values == sorted(REGIONS[:6])
-    assert (alert.first_seen, alert.last_seen) == ("2026-11-20T10:00:00Z", "2026-11-20T10:11:00Z")
-    assert alert.evidence["userAgent"] == ["agent/0", "agent/1"]
-    assert alert.evidence["errorCode"] == ["AccessDenied"]
-
-
-def test_events_outside_the_windows_are_no_evidence(tmp_path: Path) -> None:
-    early = denied(0, 0, userAgent="too early")
-    late = denied(3 * 3600, 1, userAgent="too late")
-    [alert] = hunt_events(tmp_path, [early, *(denied(3600 + i, i) for i in range(5)), late])
-    assert alert.events == 5
-    assert alert.evidence["userAgent"] == ["aws-cli/2.15"]
 
 
 def test_windows_that_do_not_overlap_are_alerts_of_their_own(tmp_path: Path) -> None:
@@ -95,7 +60,7 @@ def test_every_shape_is_read(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "AWSLogs" / "111122223333" / "CloudTrail" / "us-east-1"
     folder.mkdir(parents=True)
     (folder / name).write_bytes(shapes([denied(60 * i, i) for i in range(5)])[name])
-    alerts, coverage = run(tmp_path)
+    alerts, coverage = hunted(tmp_path)
     assert len(alerts) == 1
     assert (coverage.files, coverage.records, coverage.problems) == (1, 5, [])
 
@@ -109,7 +74,7 @@ def test_a_broken_file_is_named_and_the_rest_is_hunted(tmp_path: Path) -> None:
     (tmp_path / "number.json").write_text('{"Records": [7]}')
     (tmp_path / "empty.json").write_text("")
     (tmp_path / "half.ndjson").write_text(json.dumps(denied(0, 0)) + '\n{"eventName": \n')
-    alerts, coverage = run(tmp_path, tmp_path / "gone.json")
+    alerts, coverage = hunted(tmp_path, tmp_path / "gone.json")
     assert len(alerts) == 1
     problems = sorted(str(problem).replace(f"{tmp_path}/", "") for problem in coverage.problems)
     assert [problem.split(": ")[0] for problem in problems] == [
@@ -121,7 +86,7 @@ def test_an_event_delivered_twice_counts_once(tmp_path: Path) -> None:
     events = [denied(60 * i, i) for i in range(5)]
     for name in ("a.json", "b.json"):
         (tmp_path / name).write_text(json.dumps({"Records": events}))
-    [alert], coverage = run(tmp_path)
+    [alert], coverage = hunted(tmp_path)
     assert alert.events == 5
     assert coverage.duplicates == 5
 
@@ -130,53 +95,45 @@ def test_digest_files_are_passed_over(tmp_path: Path) -> None:
     folder = tmp_path / "CloudTrail-Digest"
     folder.mkdir()
     (folder / "111122223333_CloudTrail-Digest_us-east-1.json.gz").write_bytes(gzip.compress(b'{"logFiles": []}'))
-    _, coverage = run(tmp_path)
+    _, coverage = hunted(tmp_path)
     assert (coverage.digests, coverage.problems) == (1, [])
 
 
 def test_a_record_without_a_time_is_counted(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps([denied(0, 0, eventTime="yesterday")]))
-    _, coverage = run(tmp_path)
+    _, coverage = hunted(tmp_path)
     assert [str(problem) for problem in coverage.problems] == [
         "1 records have no eventTime that is a time; they were left out"
     ]
 
 
 def test_real_records(cloudtrail_samples: Path) -> None:
-    alerts, coverage = run(cloudtrail_samples)
+    alerts, coverage = hunted(cloudtrail_samples)
     assert not coverage.problems
     names = Counter(NAMES[alert.rule_id] for alert in alerts)
     assert names == {"aws_cloudtrail_bedrock_model_access_temporary_credentials": 14}
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-@given(documents=correlations())
-def test_no_text_of_a_rule_adds_a_statement_or_a_column(documents: list[dict[str, Any]], tmp_path: Path) -> None:
-    values = load_settings(None)
-    pack = load_pack([written(documents, tmp_path)], [], values)
-    conversion = convert(pack, TARGETS["duckdb"], values)
-    assume(not pack.problems and not conversion.problems)
-    [[query]] = conversion.queries.values()
-    connection = duckdb.connect()
-    [statement] = connection.extract_statements(query)
-    assert statement.type == duckdb.StatementType.SELECT
-    texts = ", ".join(f'"{name}" TEXT' for name in ("userIdentity.arn", "awsRegion", "userAgent"))
-    connection.execute(f'CREATE TABLE cloudtrail ("eventTime" TIMESTAMP, {texts})')
-    columns = [column[0] for column in connection.execute(query).description]
-    assert columns == ["userIdentity.arn", "value_count", "awsRegion", "first_seen", "last_seen", "event_count"]
+def test_hostile_rules(tmp_path: Path) -> None:
+    """No text of a rule adds a statement or a column."""
+
+    def is_one_query(_: Any, conversion: Conversion) -> None:
+        [[query]] = conversion.queries.values()
+        connection = duckdb.connect()
+        [statement] = connection.extract_statements(query)
+        assert statement.type == duckdb.StatementType.SELECT
+        texts = ", ".join(f'"{name}" TEXT' for name in ("userIdentity.arn", "awsRegion", "userAgent"))
+        connection.execute(f'CREATE TABLE cloudtrail ("eventTime" TIMESTAMP, {texts})')
+        columns = [column[0] for column in connection.execute(query).description]
+        assert columns == ["userIdentity.arn", "value_count", "awsRegion", "first_seen", "last_seen", "event_count"]
+
+    try_rules("duckdb", ["sql"], tmp_path, is_one_query, examples=100)
 
 
 def test_a_rule_that_duckdb_can_not_run_is_named_and_the_rest_is_hunted(tmp_path: Path) -> None:
-    rule = dict(RULES["aws_cloudtrail_bedrock_model_access_long_term_key"], title="Odd", name="odd")
-    rule |= {"id": "00000000-0000-4000-8000-000000000000", "date": str(rule["date"])}
-    rule["detection"] = {"selection": {"userAgent|re": "(?=a)aws"}, "condition": "selection"}
-    path = written([rule], tmp_path)
+    path = written([one_rule({"userAgent|re": "(?=a)aws"}, title="Odd", name="odd")], tmp_path)
     (tmp_path / "events.json").write_text(json.dumps([denied(60 * i, i) for i in range(5)]))
-    values = load_settings(None)
-    pack = load_pack([path, PACK], [], values)
-    coverage = Coverage()
-    conversion = convert(pack, TARGETS["duckdb"], values)
-    [alert] = hunt(conversion, [str(tmp_path / "events.json")], EVERYTHING, coverage)
+    [alert], coverage = hunted(tmp_path / "events.json", rules=[path, PACK])
     assert NAMES[alert.rule_id] == DENIED
     [problem] = coverage.problems
     assert str(problem).startswith(f"{path}: rule 'Odd': DuckDB can't run it: Invalid Input Error: ")
@@ -186,4 +143,4 @@ def test_too_little_memory_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(hunting, "_MEMORY", "1MB")
     (tmp_path / "events.json").write_text(json.dumps([denied(i, i % 9, userAgent="x" * 1000) for i in range(5000)]))
     with pytest.raises(UserError, match=r"^DuckDB: Out of Memory Error: "):
-        run(tmp_path / "events.json")
+        hunted(tmp_path / "events.json")

@@ -10,35 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from sigma.pipelines.keywatch._pack import PACK
-from test_schedule import attacks, time_of
 
 import oracle
 from engines import opensearch
 from engines.node import Node
-from events import DENIED, HOUR, MALLORY, MINUTE, REGIONS, START, denied
-from hostile import correlations, written
-from keywatch.conversion.convert import convert
-from keywatch.conversion.rules import load_pack
-from keywatch.conversion.settings import load_settings
-from keywatch.conversion.targets import TARGETS
-from keywatch.errors import UserError
+from events import DENIED, HOUR, MALLORY, MINUTE, START, denied
+from hostile import try_rules, value_rule
+from keywatch.conversion.convert import Conversion
+from packs import one_rule, queries, written
+from schedules import attacks, time_of
 
 RULES = oracle.load(PACK)
 ARN = "userIdentity.arn"
 
 
-def converted(output_format: str = "monitor", rules: list[Path] | None = None) -> dict[str, dict[str, Any]]:
-    values = load_settings(None)
-    pack = load_pack(rules or [], [], values)
-    conversion = convert(pack, TARGETS["opensearch"], values, output_format)
-    for problem in [*pack.problems, *conversion.problems]:
-        raise problem
-    return {name: query for name, [query] in conversion.queries.items()}
-
-
-MONITORS = converted()
+MONITORS = queries("opensearch")
 
 
 def wrong(change: Callable[[dict[str, Any], dict[str, Any]], object]) -> str:
@@ -65,17 +52,6 @@ def test_the_plugins_parser_tells_what_is_wrong(parse: Callable[..., list[str]],
     assert all(said), said
 
 
-def test_an_alert_row_says_what_happened(opensearch_node: Node) -> None:
-    engine = opensearch.OpenSearch(opensearch_node)
-    events = [denied(MINUTE * i, i % 6, userAgent=f"agent/{i % 2}") for i in range(12)]
-    [row] = engine.rows(MONITORS[DENIED], events)
-    assert row[ARN] == MALLORY
-    assert (row["value_count"], row["event_count"]) == (6, 12)
-    assert row["awsRegion"] == sorted(REGIONS[:6])
-    assert row["userAgent"] == ["agent/0", "agent/1"]
-    assert (row["first_seen"], row["last_seen"]) == ("2026-11-20T10:00:00.000Z", "2026-11-20T10:11:00.000Z")
-
-
 def test_no_principal_is_lost_between_pages(opensearch_node: Node) -> None:
     arns = [f"{MALLORY}-{number}" for number in range(1100)]
     least = RULES[DENIED]["correlation"]["condition"]["gte"]
@@ -97,7 +73,7 @@ def test_the_bare_search_finds_what_is_there_now(opensearch_node: Node) -> None:
         for region in range(5)
     ]
     opensearch.OpenSearch(opensearch_node).load(events)
-    answer = opensearch_node.call("POST", f"/{opensearch.INDEX}/_search", converted("dsl")[DENIED])
+    answer = opensearch_node.call("POST", f"/{opensearch.INDEX}/_search", queries("opensearch", "dsl")[DENIED])
     assert [bucket["key"][ARN] for bucket in answer["aggregations"]["principals"]["buckets"]] == [MALLORY]
 
 
@@ -147,25 +123,16 @@ def test_the_longest_value_that_opensearch_takes(
     # In a regular expression ä has four signs, { has two, and each of the asterisks of contains has two.
     longest = longest * 3 // 8 - 3 if "{" in text else longest - 2 * (modifier == "|contains")
     value = (text * 500)[:longest]
-    rule = {
-        "title": "One",
-        "logsource": {"product": "aws", "service": "cloudtrail"},
-        "detection": {"a": {f"userAgent{modifier}": value}, "condition": "a"},
-    }
-    [monitor] = converted(rules=[written([rule], tmp_path)]).values()
+    [monitor] = queries("opensearch", rules=[written([value_rule(value, modifier)], tmp_path)]).values()
     assert opensearch.OpenSearch(opensearch_node).rows(monitor, [denied(0, 0)]) == []
 
 
 @pytest.mark.parametrize(("said", "found"), [(True, [0]), ("true", [0]), ("TRUE", [0]), ("no", []), (None, [2])])
 def test_fields_that_are_true_or_false(said: Any, found: list[int], opensearch_node: Node, tmp_path: Path) -> None:
-    rule = {
-        "title": "One",
-        "logsource": {"product": "aws", "service": "cloudtrail"},
-        "detection": {"a": {"additionalEventData.callWithBearerToken": said}, "condition": "a"},
-    }
+    document = one_rule({"additionalEventData.callWithBearerToken": said})
     events = [denied(0, 0, additionalEventData={"callWithBearerToken": value}) for value in (True, False)]
     events.append(denied(0, 0))
-    [monitor] = converted(rules=[written([rule], tmp_path)]).values()
+    [monitor] = queries("opensearch", rules=[written([document], tmp_path)]).values()
     rows = opensearch.OpenSearch(opensearch_node).rows(monitor, events)
     assert [row["eventID"] for row in rows] == [events[number]["eventID"] for number in found]
 
@@ -174,18 +141,12 @@ def test_hostile_rules(parse: Callable[..., list[str]], tmp_path: Path) -> None:
     texts: list[str] = []
     messages: set[str] = set()
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(documents=correlations())
-    def collect(documents: list[dict[str, Any]]) -> None:
-        try:
-            [monitor] = converted(rules=[written(documents, tmp_path)]).values()
-        except UserError as error:
-            assert "\n" not in str(error)
-            return
+    def collect(_: Any, conversion: Conversion) -> None:
+        [[monitor]] = conversion.queries.values()
         texts.append(json.dumps(monitor))
         [action] = monitor["triggers"][0]["bucket_level_trigger"]["actions"]
         messages.add(action["message_template"]["source"])
 
-    collect()
+    try_rules("opensearch", ["monitor"], tmp_path, collect, examples=40)
     assert parse(opensearch.PARSER, texts, tmp_path) == [""] * len(texts)
     assert len(messages) == 1  # nothing of the rule's own texts is in a template

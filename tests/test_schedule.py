@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -14,11 +13,9 @@ from sigma.pipelines.keywatch._pack import PACK
 import oracle
 from engines import Engine, elastic
 from engines.conf import read_conf
-from events import AKIA, ASIA, HOUR, MALLORY, MINUTE, START, access, denied, invoked
-from keywatch.conversion.convert import convert
-from keywatch.conversion.rules import load_pack
-from keywatch.conversion.settings import load_settings
-from keywatch.conversion.targets import TARGETS
+from events import HOUR, MINUTE, START, denied
+from packs import queries
+from schedules import attacks, time_of
 
 Event = dict[str, Any]
 RULES = oracle.load(PACK)
@@ -37,10 +34,8 @@ class Detection:
 
 
 def kibana() -> dict[str, Detection]:
-    values = load_settings(None)
-    rules = convert(load_pack([], [], values), TARGETS["elasticsearch"], values).queries
     found = {}
-    for name, [rule] in rules.items():
+    for name, rule in queries("elasticsearch").items():
         assert rule["to"] == "now"
         suppression = rule["alert_suppression"]
         assert suppression["duration"]["unit"] == "m"
@@ -55,10 +50,8 @@ def kibana() -> dict[str, Detection]:
 
 
 def saved_searches() -> dict[str, Detection]:
-    values = load_settings(None)
-    searches = convert(load_pack([], [], values), TARGETS["splunk"], values).queries
     found = {}
-    for name, [text] in searches.items():
+    for name, text in queries("splunk").items():
         [stanza] = read_conf(text).values()
         assert (stanza["alert.digest_mode"], stanza["realtime_schedule"]) == ("0", "0")
         every = re.fullmatch(r"\*/(\d+) \* \* \* \*", stanza["cron_schedule"])
@@ -76,29 +69,6 @@ def saved_searches() -> dict[str, Detection]:
     return found
 
 
-def attacks() -> dict[str, dict[str, list[Event]]]:
-    """Return for each rule that counts attacks at many offsets to the schedule, by principal.
-
-    They are the hardest to see whole, the last Region exactly the window after the others, and the easiest to see
-    twice, all Regions at once.
-    """
-    calls = {"denied": denied, "invocation": invoked, "model_access": access}
-    found: dict[str, dict[str, list[Event]]] = {}
-    for name, rule in RULES.items():
-        if "correlation" not in rule:
-            continue
-        call = next(call for word, call in calls.items() if word in name)
-        key, spec = ASIA if "temporary" in name else AKIA, rule["correlation"]
-        for offset in range(0, 2 * HOUR, 7 * MINUTE):
-            for spread in (0, oracle.seconds(spec["timespan"])):
-                arn = f"{MALLORY}-{len(found)}-{offset}-{spread}"
-                moments = [0] * (spec["condition"]["gte"] - 1) + [spread]
-                found.setdefault(name, {})[arn] = [
-                    call(offset + second, region, arn=arn, key=key) for region, second in enumerate(moments)
-                ]
-    return found
-
-
 def run(engine: Engine, detection: Detection, arrived: list[Event], now: float) -> list[str]:
     if isinstance(engine, elastic.ESQL):
         engine.load(arrived)
@@ -107,10 +77,6 @@ def run(engine: Engine, detection: Detection, arrived: list[Event], now: float) 
         shown = [e for e in arrived if now - detection.look_back <= time_of(e) < now]
         rows = list(engine.rows(detection.query, shown))
     return [str(row[detection.group]) for row in rows]
-
-
-def time_of(event: Event) -> float:
-    return datetime.fromisoformat(event["eventTime"]).timestamp()
 
 
 @pytest.mark.parametrize("delay", [0, 15 * MINUTE])

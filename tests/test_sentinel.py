@@ -10,43 +10,43 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
 from jsonschema import Draft202012Validator
 from sigma.backends.keywatch.sentinel import KeywatchSentinelBackend
 from sigma.pipelines.keywatch._pack import guides
 
 from engines import sentinel
-from events import ACCESS_LONG, DENIED, MALLORY, MINUTE, REGIONS, denied
-from hostile import correlations, counting_names, written
-from keywatch.conversion.convert import convert
+from events import ACCESS_LONG, DENIED, MALLORY, MINUTE, denied
+from hostile import try_rules
+from keywatch.conversion.convert import Conversion
 from keywatch.conversion.rules import load_pack
 from keywatch.conversion.settings import load_settings
 from keywatch.conversion.targets import TARGETS
 from keywatch.errors import UserError
+from packs import attempted, converted, counting_names, one_rule, written
 
 SCHEMA = json.loads((Path(__file__).parent / "engines" / "sentinel.schema.json").read_text())
 UNSUPPORTED = sentinel.Sentinel.unsupported
 
 
-def outputs(output_format: str, rules: list[Path] | None = None, settings_path: Path | None = None) -> dict[str, str]:
+def outputs(output_format: str, **choice: Any) -> dict[str, str]:
     """Return what each rule is written as."""
-    values = load_settings(settings_path)
-    pack = load_pack(rules or [], [], values, settings_path)
-    pack.disabled |= UNSUPPORTED
-    conversion = convert(pack, TARGETS["sentinel"], values, output_format)
-    for problem in [*pack.problems, *conversion.problems]:
-        raise problem
-    return {name: conversion.backend.finalize(queries, output_format) for name, queries in conversion.queries.items()}
+    return texts(converted("sentinel", output_format, without=UNSUPPORTED, **choice))
 
 
-def resources(**kwargs: Any) -> dict[str, dict[str, Any]]:
+def texts(conversion: Conversion) -> dict[str, str]:
+    finalize, output_format = conversion.backend.finalize, conversion.output_format
+    return {name: finalize(queries, output_format) for name, queries in conversion.queries.items()}
+
+
+def resources(arm: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the one resource of each rule's template."""
     found = {}
-    for name, text in outputs("arm", **kwargs).items():
+    for name, text in arm.items():
         [found[name]] = json.loads(text)["resources"]
     return found
 
 
-QUERIES, ARM = outputs("kql"), resources()
+QUERIES, ARM = outputs("kql"), resources(outputs("arm"))
 YAML = {name: yaml.safe_load(text) for name, text in outputs("yaml").items()}
 
 
@@ -66,8 +66,7 @@ def problems(kind: str, rule: dict[str, Any], columns: dict[str, str]) -> list[s
 
 
 def test_what_sentinel_can_not_say_is_named() -> None:
-    values = load_settings(None)
-    conversion = convert(load_pack([], [], values), TARGETS["sentinel"], values)
+    conversion = attempted("sentinel")
     assert {problem.path.stem for problem in conversion.problems if problem.path} == UNSUPPORTED
     assert {*guides()} == {*conversion.queries} | UNSUPPORTED
     said = " ".join(map(str, conversion.problems))
@@ -143,28 +142,22 @@ def test_what_sentinel_does_not_look_back_to(timespan: str, interval: str, tmp_p
     path = tmp_path / "settings.yaml"
     path.write_text(f"schedule: {{interval: {interval}}}\nrules:\n    {DENIED}: {{timespan: {timespan}}}\n")
     with pytest.raises(UserError, match="Sentinel looks back 14 days at most"):
-        outputs("yaml", settings_path=path)
+        outputs("yaml", settings=path)
 
 
-def test_an_alert_row_says_what_happened(kusto: sentinel.Kusto) -> None:
-    events = [denied(MINUTE * i, i % 6, userAgent=f"agent/{i % 2}") for i in range(12)]
-    [row] = sentinel.Sentinel(kusto).rows(QUERIES[DENIED], events)
-    assert row["UserIdentityArn"] == row["Principal"] == MALLORY
-    assert (row["value_count"], row["event_count"]) == (6, 12)
-    assert row["AWSRegion"] == sorted(REGIONS[:6])
-    assert row["UserAgent"] == ["agent/0", "agent/1"]
-    assert (row["first_seen"], row["last_seen"]) == ("2026-11-20T10:00:00.000Z", "2026-11-20T10:11:00.000Z")
-    assert row["TimeGenerated"] == row["last_seen"]
+def test_an_alert_row_has_its_entities(kusto: sentinel.Kusto) -> None:
+    [row] = sentinel.Sentinel(kusto).rows(QUERIES[DENIED], [denied(MINUTE * i, i) for i in range(6)])
+    assert row["Principal"] == MALLORY
     assert row["IPAddress"] == "198.51.100.7"
+    assert row["TimeGenerated"] == row["last_seen"] == "2026-11-20T10:05:00.000Z"
 
 
 @pytest.mark.parametrize("fields", [[], ["awsRegion", "requestParameters.modelId"]])
 def test_a_rule_that_shows_little_has_its_entities_too(
     fields: list[str], kusto: sentinel.Kusto, tmp_path: Path
 ) -> None:
-    rule = {"title": "One", "logsource": {"product": "aws", "service": "cloudtrail"}, "fields": fields}
-    detection = {"a": {"eventName|startswith": "List"}, "condition": "a"}
-    [resource] = resources(rules=[written([rule | {"detection": detection}], tmp_path)]).values()
+    rule = one_rule({"eventName|startswith": "List"}, fields=fields)
+    [resource] = resources(outputs("arm", rules=[written([rule], tmp_path)])).values()
     query = resource["properties"]["query"]
     answer = kusto.ask(query)
     assert answer["problems"] == []
@@ -175,7 +168,7 @@ def test_a_rule_that_shows_little_has_its_entities_too(
 
 def test_a_correlation_of_another_group_and_count(kusto: sentinel.Kusto, tmp_path: Path) -> None:
     documents = counting_names(["recipientAccountId", "sourceIPAddress"], "90s")
-    [resource] = resources(rules=[written(documents, tmp_path)]).values()
+    [resource] = resources(outputs("arm", rules=[written(documents, tmp_path)])).values()
     query = resource["properties"]["query"]
     assert problems("arm", resource["properties"], kusto.ask(query)["columns"]) == []
     events = [denied(second, 0, name=name) for second, name in ((0, "ListA"), (90, "ListB"), (300, "ListC"))]
@@ -193,21 +186,15 @@ def test_the_repositorys_form_says_what_arms_does() -> None:
     assert YAML[ACCESS_LONG]["tactics"] == ["InitialAccess", "Persistence", "PrivilegeEscalation", "DefenseEvasion"]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(documents=correlations())
-def test_hostile_rules(
-    documents: list[dict[str, Any]], kusto: sentinel.Kusto, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    path = written(documents, tmp_path_factory.mktemp("hostile"))
-    try:
-        [resource] = resources(rules=[path]).values()
-        [text] = outputs("yaml", rules=[path]).values()
-    except UserError as error:
-        assert "\n" not in str(error)
-        return
-    answer = kusto.ask(resource["properties"]["query"])
-    assert answer["problems"] == []
-    assert problems("arm", resource["properties"], answer["columns"]) == []
-    assert problems("yaml", yaml.safe_load(text), answer["columns"]) == []
-    for value in (resource["properties"]["displayName"], resource["properties"]["description"]):
-        assert not (value.startswith("[") and value.endswith("]")) or value.startswith("[[")
+def test_hostile_rules(kusto: sentinel.Kusto, tmp_path: Path) -> None:
+    def is_taken(_: Any, arm: Conversion, repository: Conversion) -> None:
+        [resource] = resources(texts(arm)).values()
+        [text] = texts(repository).values()
+        answer = kusto.ask(resource["properties"]["query"])
+        assert answer["problems"] == []
+        assert problems("arm", resource["properties"], answer["columns"]) == []
+        assert problems("yaml", yaml.safe_load(text), answer["columns"]) == []
+        for value in (resource["properties"]["displayName"], resource["properties"]["description"]):
+            assert not (value.startswith("[") and value.endswith("]")) or value.startswith("[[")
+
+    try_rules("sentinel", ["arm", "yaml"], tmp_path, is_taken, examples=60)

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sigma.pipelines.keywatch._pack import PACK
-from test_values import MODIFIERS, near, rule
 
 import oracle
 from events import ASIA, denied, histories, invoked
-from hostile import TEXTS, written
+from hostile import MODIFIERS, TEXTS, near, value_rule
 from keywatch.conversion.rules import fields_used, load_pack
 from keywatch.conversion.settings import load_settings
 from keywatch.hunting.columns import Columns, Row
 from keywatch.hunting.records import Coverage, read_rows
 from keywatch.hunting.sift import Sift, needs_of
+from packs import written
 
 Event = dict[str, Any]
 RULES = oracle.load(PACK)
@@ -102,7 +102,7 @@ def test_every_record_that_a_rule_matches_is_kept(events: list[Event], seed: int
 def test_every_record_that_a_hostile_value_matches_is_kept(
     value: str, modifier: str, seed: int, tmp_path: Path
 ) -> None:
-    document = rule(value, modifier)
+    document = value_rule(value, modifier)
     source = random.Random(seed)
     events = [denied(0, 0, userAgent=text) for text in near(value)]
     sift = sift_of(written([document], tmp_path))
@@ -143,7 +143,7 @@ def test_a_beginning_inside_a_record_that_no_rule_can_match_is_not_counted(tmp_p
 
 def test_a_value_that_reads_like_the_beginning_of_a_record(tmp_path: Path) -> None:
     events = [denied(0, 0, userAgent=text) for text in ("x", "eventVersion/1", "y")]
-    sift = sift_of(written([rule("eventVersion", "|startswith")], tmp_path))
+    sift = sift_of(written([value_rule("eventVersion", "|startswith")], tmp_path))
     assert rows(sift, events[1])[0] in kept(sift, plain(*events), tmp_path)
 
 
@@ -154,7 +154,7 @@ def test_letters_that_are_others_in_lower_case(source: str, tmp_path: Path) -> N
 
 
 def test_a_rule_without_a_pattern_turns_the_sift_off(tmp_path: Path) -> None:
-    document = rule("^aws", "|re")
+    document = value_rule("^aws", "|re")
     document["detection"]["condition"] = "value"
     sift = sift_of(written([document], tmp_path))
     events = [invoked(0, 0, userAgent="x"), denied(0, 0)]
@@ -162,7 +162,7 @@ def test_a_rule_without_a_pattern_turns_the_sift_off(tmp_path: Path) -> None:
 
 
 def test_a_value_without_quotes(tmp_path: Path) -> None:
-    document = rule("x", "")
+    document = value_rule("x", "")
     document["detection"] = {"value": {"managementEvent": "true", "readOnly": "fal*"}, "condition": "value"}
     events = [denied(0, 0, readOnly=False), denied(1, 0)]
     sift = sift_of(written([document], tmp_path))
@@ -170,13 +170,13 @@ def test_a_value_without_quotes(tmp_path: Path) -> None:
 
 
 def test_a_list_is_compared_as_json_without_spaces(tmp_path: Path) -> None:
-    sift = sift_of(written([rule("[100,200", "|startswith")], tmp_path))
+    sift = sift_of(written([value_rule("[100,200", "|startswith")], tmp_path))
     event = denied(0, 0, userAgent=[100, 200, 300])
     assert kept(sift, [json.dumps(event)], tmp_path) == rows(sift, event)
 
 
 def test_what_is_cut_out_of_a_list_is_no_record(tmp_path: Path) -> None:
-    document = rule("needle", "|contains")
+    document = value_rule("needle", "|contains")
     document["detection"]["condition"] = "value"  # so that nothing else is looked for
     sift = sift_of(written([document], tmp_path))
     event = denied(0, 0, userAgent=[{"a": 1}, {"eventVersion": "1", "b": "needle"}, {"eventVersion": "2"}])

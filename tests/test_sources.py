@@ -18,13 +18,13 @@ import boto3
 import psutil
 import pytest
 from moto.server import ThreadedMotoServer
-from test_hunt import run
 
 from events import REGIONS, denied
 from keywatch.hunting import records
 from keywatch.hunting.columns import Columns
 from keywatch.hunting.records import Coverage, Selection, find_files, read_rows
 from keywatch.hunting.sift import Sift
+from packs import hunted as run
 
 EVENTS = [denied(60 * i, i) for i in range(5)]
 ALL = Sift(None, Columns(["eventName", "eventID", "userIdentity.arn"]))

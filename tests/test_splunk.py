@@ -9,56 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from sigma.backends.keywatch.splunk.saved_search import conf_stanza, cron
 
 from engines import spl
 from engines.conf import read_conf
-from events import DENIED, MALLORY, MINUTE, MISSING, REGIONS, denied
-from hostile import correlations, written
-from keywatch.conversion.convert import Conversion, convert, write
-from keywatch.conversion.rules import load_pack
-from keywatch.conversion.settings import load_settings
-from keywatch.conversion.targets import TARGETS
+from events import DENIED, MISSING, denied
+from hostile import try_rules
+from keywatch.conversion.convert import Conversion, write
+from packs import attempted, converted, one_rule, queries, written
+
+SEARCHES = queries("splunk", "spl")
 
 
-def converted(output_format: str, settings_path: Path | None = None) -> Conversion:
-    settings = load_settings(settings_path)
-    conversion = convert(load_pack([], [], settings), TARGETS["splunk"], settings, output_format)
-    assert not conversion.problems
-    return conversion
-
-
-def searches(settings_path: Path | None = None) -> dict[str, str]:
-    return {name: query for name, [query] in converted("spl", settings_path).queries.items()}
-
-
-SEARCHES = searches()
-
-
-def test_an_alert_row_says_what_happened() -> None:
-    events = [spl.flat(denied(MINUTE * i, i % 6, userAgent=f"agent/{i % 2}")) for i in range(12)]
-    [row] = spl.run(SEARCHES[DENIED], events)
-    assert row["userIdentity_arn"] == MALLORY
-    assert (row["value_count"], row["event_count"]) == (6, 12)
-    assert row["awsRegion"] == sorted(REGIONS[:6])
-    assert row["userAgent"] == ["agent/0", "agent/1"]
-    assert (row["first_seen"], row["last_seen"]) == ("2026-11-20T10:00:00+0000", "2026-11-20T10:11:00+0000")
-
-
-def one_search(tmp_path: Path, detection: dict[str, Any]) -> str | list[str]:
-    """Convert a rule of this detection alone; return its search, or what is wrong with it."""
-    rule = {"title": "One", "logsource": {"product": "aws", "service": "cloudtrail"}, "detection": detection}
-    path = tmp_path / "rule.yml"
-    path.write_text(json.dumps(rule))
-    settings = load_settings(None)
-    conversion = convert(load_pack([path], [], settings), TARGETS["splunk"], settings, "spl")
-    return [str(problem) for problem in conversion.problems] or conversion.queries["rule"][0]
+def one_search(tmp_path: Path, selection: dict[str, Any]) -> str | list[str]:
+    """Convert a rule of this selection alone; return its search, or what is wrong with it."""
+    conversion = attempted("splunk", "spl", rules=[written([one_rule(selection)], tmp_path)])
+    return [str(problem) for problem in conversion.problems] or conversion.queries["rules"][0]
 
 
 @pytest.mark.parametrize("no_error", [{"errorCode": None}, {"errorCode|exists": False}])
 def test_success_is_what_the_add_on_makes_of_no_error_code(tmp_path: Path, no_error: dict[str, Any]) -> None:
-    search = one_search(tmp_path, {"selection": no_error, "condition": "selection"})
+    search = one_search(tmp_path, no_error)
     events = [spl.flat(denied(0, 0)), spl.flat(denied(1, 0, errorCode=MISSING))]
     assert isinstance(search, str)
     assert [row["_time"] for row in spl.run(search, events)] == [events[1]["_time"]]
@@ -67,7 +38,7 @@ def test_success_is_what_the_add_on_makes_of_no_error_code(tmp_path: Path, no_er
 
 
 def test_an_error_code_that_exists_is_refused(tmp_path: Path) -> None:
-    problems = one_search(tmp_path, {"selection": {"errorCode|exists": True}, "condition": "selection"})
+    problems = one_search(tmp_path, {"errorCode|exists": True})
     assert len(problems) == 1
     assert "exclude `errorCode: null` instead" in problems[0]
 
@@ -76,7 +47,7 @@ def test_a_flood_stays_under_max_stream_window(tmp_path: Path) -> None:
     """Six Regions a second for half an hour are 10,806 rows; one more Region comes first, and one last."""
     path = tmp_path / "settings.yaml"
     path.write_text(f"rules: {{{DENIED}: {{threshold: 8}}}}")
-    search = searches(path)[DENIED]
+    search = queries("splunk", "spl", settings=path)[DENIED]
     events = [spl.flat(denied(second, region)) for second in range(1801) for region in range(6)]
     late = spl.flat(denied(1800, 6))
     assert spl.run(search, [*events, late]) == []
@@ -85,7 +56,7 @@ def test_a_flood_stays_under_max_stream_window(tmp_path: Path) -> None:
 
 
 def test_saved_searches(tmp_path: Path) -> None:
-    conversion = converted("savedsearches")
+    conversion = converted("splunk")
     [path] = write(conversion, tmp_path)
     stanzas = read_conf(path.read_text(encoding="utf-8"))
     assert list(stanzas) == [f"Keywatch - {rule.title}" for rule in conversion.rules.values()]
@@ -134,7 +105,7 @@ def test_appinspect(tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    paths = write(converted("app"), tmp_path)
+    paths = write(converted("splunk", "app"), tmp_path)
     report = tmp_path / "report.json"
     inspect = Path(sys.executable).with_name("splunk-appinspect")
     for options in ([], ["--included-tags", "cloud"], ["--included-tags", "private_victoria"]):
@@ -165,25 +136,15 @@ def test_cron(seconds: int, line: str) -> None:
     assert cron(seconds) == line
 
 
-def test_no_text_of_a_rule_adds_a_stanza_or_a_key(tmp_path: Path) -> None:
-    stanzas = read_conf("\n".join(query for [query] in converted("savedsearches").queries.values()))
+def test_hostile_rules(tmp_path: Path) -> None:
+    """No text of a rule adds a stanza or a key."""
+    stanzas = read_conf("\n".join(queries("splunk").values()))
     wanted = set(stanzas["Keywatch - AWS Enumeration Denied in Multiple Regions with Long-Term Key"])
-    read = 0
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(documents=correlations())
-    def stays_in_its_stanza(documents: list[dict[str, Any]]) -> None:
-        nonlocal read
-        values = load_settings(None)
-        pack = load_pack([written(documents, tmp_path)], [], values)
-        conversion = convert(pack, TARGETS["splunk"], values)
-        if pack.problems or conversion.problems:
-            return
+    def stays_in_its_stanza(_: Any, conversion: Conversion) -> None:
         [[text]] = conversion.queries.values()
         [(name, stanza)] = read_conf(text).items()
         assert name.startswith("Keywatch - ")
         assert set(stanza) == wanted
-        read += 1
 
-    stays_in_its_stanza()
-    assert read > 20
+    try_rules("splunk", ["savedsearches"], tmp_path, stays_in_its_stanza, examples=100)

@@ -24,10 +24,7 @@ from sigma.processing.transformations import AddFieldnamePrefixTransformation
 import oracle
 from engines.elastic import ESQL, Elasticsearch
 from events import DENIED, MALLORY, MINUTE, denied
-from keywatch.conversion.convert import convert
-from keywatch.conversion.rules import load_pack
-from keywatch.conversion.settings import load_settings
-from keywatch.conversion.targets import TARGETS
+from packs import converted
 
 BASE = """
 title: Base
@@ -80,13 +77,11 @@ ACROSS = [denied(50 * MINUTE + 5 * MINUTE * i, i) for i in range(5)]
 
 @pytest.mark.parametrize(("method", "found"), [("stats", []), ("sliding", [MALLORY])])
 def test_fixed_buckets_miss_what_straddles_them(method: str, found: list[str], elasticsearch: Elasticsearch) -> None:
-    values = load_settings(None)
-    pack = load_pack([], [], values)
     if method == "stats":
         with pytest.warns(UserWarning, match="counts in fixed time buckets and misses what straddles their edges"):
-            conversion = convert(pack, TARGETS["elasticsearch"], values, "esql", method)
+            conversion = converted("elasticsearch", "esql", method=method)
     else:
-        conversion = convert(pack, TARGETS["elasticsearch"], values, "esql", method)
+        conversion = converted("elasticsearch", "esql", method=method)
     assert ESQL(elasticsearch).found(conversion, ACROSS)[DENIED] == found
 
 

@@ -15,12 +15,12 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 from sigma.pipelines.keywatch._pack import PACK, read_yaml
-from test_hunt import run
 
 import oracle
 from keywatch.conversion import upstream as module
 from keywatch.conversion.upstream import upstream
 from keywatch.errors import UserError
+from packs import hunted
 
 RULES = oracle.load(PACK)
 EXAMPLES = read_yaml(PACK / "examples" / "cloudtrail.yaml")
@@ -127,7 +127,7 @@ def test_an_example_in_several_regions_raises_the_correlation(name: str, tmp_pat
         for number in range(spec["condition"]["gte"])
     ]
     (tmp_path / "events.json").write_text(json.dumps({"Records": events}))
-    alerts, _ = run(tmp_path)
+    alerts, _ = hunted(tmp_path)
     assert RULES[name]["id"] in {alert.rule_id for alert in alerts}
 
 

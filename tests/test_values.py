@@ -16,13 +16,12 @@ from hypothesis import strategies as st
 import oracle
 from engines import Engine
 from events import DENIED, MISSING, denied
-from hostile import TEXTS, written
-from keywatch.conversion.rules import load_pack
+from hostile import MODIFIERS, TEXTS, near, value_rule
 from keywatch.conversion.settings import load_settings
 from keywatch.errors import UserError
+from packs import written
 
 Event = dict[str, Any]
-MODIFIERS = ["", "|contains", "|startswith", "|endswith", "|cased", "|contains|cased"]
 #: How many batches of values are drawn for each engine.
 DRAWN = {
     "duckdb": 25,
@@ -37,14 +36,6 @@ DRAWN = {
 }
 
 
-def near(value: str) -> list[str]:
-    """Return texts that a value could be taken for: itself, as it is written and as it is meant, and neighbours."""
-    meant = value.replace("\\\\", "\\").replace("\\*", "*").replace("\\?", "?")
-    texts = {value, meant, meant.upper(), meant.lower(), f"x{meant}", f"{meant}x", f"x{meant}x", meant[:-1], meant[1:]}
-    texts |= {meant.replace(sign, "x") for sign in "\\*?'\"%_ "} | {meant.replace("\\", "\\\\"), meant.replace("*", "")}
-    return sorted(texts)
-
-
 def events_for(values: list[str]) -> list[Event]:
     texts = sorted({text for value in values for text in near(value)})
     # Elastic keeps keywords of up to 1024 characters, and drops empty ones; that is tested by itself.
@@ -52,23 +43,8 @@ def events_for(values: list[str]) -> list[Event]:
     return [*events, denied(0, 0, userAgent=MISSING)]
 
 
-def rule(value: Any, modifier: str, *, negated: bool = False) -> dict[str, Any]:
-    return {
-        "title": "One",
-        "name": "one",
-        "logsource": {"product": "aws", "service": "cloudtrail"},
-        "detection": {
-            "selection": {"eventName": "ListFunctions20150331"},
-            "value": {f"userAgent{modifier}": value},
-            "condition": f"selection and {'not ' if negated else ''}value",
-        },
-    }
-
-
 def matched(engine: Engine, document: dict[str, Any], events: list[Event], folder: Path) -> set[str]:
-    values = load_settings(None)
-    pack = load_pack([written([document], folder)], [], values)
-    [found] = engine.found(engine.converted(pack, values), events).values()
+    [found] = engine.found(engine.converted(rules=[written([document], folder)]), events).values()
     return set(found)
 
 
@@ -94,7 +70,7 @@ def test_hostile_values(name: str, engines: Callable[[str], Engine], tmp_path_fa
     def matches_what_is_meant(values: list[tuple[str, str, bool]]) -> None:
         events = events_for([value for value, _, _ in values])
         for value, modifier, negated in values:
-            wrong = differing(engine, rule(value, modifier, negated=negated), events, folder)
+            wrong = differing(engine, value_rule(value, modifier, negated=negated), events, folder)
             seen[wrong is None] += 1
             assert not wrong, (value, modifier, negated)
 
@@ -113,7 +89,7 @@ def test_values_that_were_wrong_once(
 ) -> None:
     engine, events = engines(name), events_for(FOUND_WRONG)
     for value in FOUND_WRONG:
-        assert differing(engine, rule(value, modifier), events, tmp_path) in (None, set())
+        assert differing(engine, value_rule(value, modifier), events, tmp_path) in (None, set())
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -122,7 +98,7 @@ def test_values_that_were_wrong_once(
 def test_networks(network: str, negated: bool, name: str, engines: Callable[[str], Engine], tmp_path: Path) -> None:
     addresses = ["198.51.100.7", "198.51.100.8", "198.51.101.7", "10.1.2.3", "11.1.2.3", "12.1.2.3", "AWS Internal"]
     events = [denied(0, 0, sourceIPAddress=address) for address in [*addresses, "bedrock.amazonaws.com", "2001:db8::1"]]
-    document = rule("x", "", negated=negated)
+    document = value_rule("x", "", negated=negated)
     document["detection"]["value"] = {"sourceIPAddress|cidr": network}
     try:
         found = matched(engines(name), document, events, tmp_path)
@@ -140,13 +116,13 @@ def test_ten_kilobytes(name: str, modifier: str, engines: Callable[[str], Engine
     events = [denied(0, 0, userAgent=text) for text in (long, long[:-1], "short")]
     if name in ("esql", "opensearch"):
         with pytest.raises(UserError, match=r"(Elastics|OpenS)earch compares with up to"):
-            matched(engines(name), rule(long, modifier), events, tmp_path)
+            matched(engines(name), value_rule(long, modifier), events, tmp_path)
         return
     if name == "sentinel":
         with pytest.raises(UserError, match="Sentinel takes up to 10000"):
-            matched(engines(name), rule(long, modifier), events, tmp_path)
+            matched(engines(name), value_rule(long, modifier), events, tmp_path)
         return
-    found = matched(engines(name), rule(long, modifier), events, tmp_path)
+    found = matched(engines(name), value_rule(long, modifier), events, tmp_path)
     # Elastic's integration keeps keywords of up to 1024 characters: what is longer is as if it were not there.
     assert found == (set() if name == "lucene" else {events[0]["eventID"]})
 
@@ -159,7 +135,7 @@ def test_the_longest_value_that_elasticsearch_takes(
     wild = text == "a*" or modifier not in ("", "|cased")
     value = (text * 500)[: 298 if wild else 1000]
     events = [denied(0, 0, userAgent=value.replace("*", "b"))]
-    assert matched(engines("esql"), rule(value, modifier), events, tmp_path) == {events[0]["eventID"]}
+    assert matched(engines("esql"), value_rule(value, modifier), events, tmp_path) == {events[0]["eventID"]}
 
 
 #: Sessions whose names would end a literal, a clause or a command.
@@ -177,9 +153,8 @@ def test_a_filter_leaves_out_whom_it_names_and_nobody_else(
         test = {"rules": "any", "one": {"userIdentity.arn": arn}, "condition": "not one"}
         logsource = {"product": "aws", "service": "cloudtrail"}
         path.write_text(yaml.safe_dump({"title": arn, "logsource": logsource, "filter": test}), encoding="utf-8")
-        values = load_settings(None)
         engine = engines(name)
-        found = engine.found(engine.converted(load_pack([], [path], values), values), events)[DENIED]
+        found = engine.found(engine.converted(filters=[path]), events)[DENIED]
         assert set(found) == {event["userIdentity"]["arn"] for event in events} - {arn}
 
 

@@ -19,7 +19,12 @@ class UserError(Exception):
     def __str__(self) -> str:
         """Return the one line."""
         where = "" if self.path is None else f"{self.path}:{self.line}: " if self.line else f"{self.path}: "
-        return where + " ".join(self.message.split())
+        return printable(where + " ".join(self.message.split()))
+
+
+def printable(text: str) -> str:
+    """Return a text for one line of a terminal: what a terminal would obey, or not show, is escaped as Python does."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def line_of(path: Path, message: str, begin: int = 1) -> int:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from keywatch.errors import printable
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -56,6 +58,7 @@ def backtest(result: Backtest, most_a_week: float | None) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     console.print(f"{result.start} to {result.end}, {result.weeks:.1f} weeks\n", highlight=False)
@@ -69,7 +72,12 @@ def backtest(result: Backtest, most_a_week: float | None) -> None:
         days = {alert.first_seen[:10] for alert in rule.alerts}
         counts = (len(rule.alerts), len(principals), len(days))
         setting = f"{rule.threshold} in {rule.window}" if rule.window else "each event"
-        row = [rule.title, setting, *map(str, counts), f"{len(rule.alerts) / result.weeks:.1f}"]
+        row: list[str | Text] = [
+            Text(printable(rule.title)),
+            setting,
+            *map(str, counts),
+            f"{len(rule.alerts) / result.weeks:.1f}",
+        ]
         if most_a_week is not None:
             proposal = result.proposal(rule, most_a_week)
             row.append("" if rule.window is None else f"{proposal} in {rule.window}" if proposal else "none")
@@ -77,7 +85,7 @@ def backtest(result: Backtest, most_a_week: float | None) -> None:
     console.print(table)
     for rule in result.rules:
         if rule.window is not None:
-            console.print(_grid(result, rule))
+            console.print(Text(printable(rule.title), "italic"), _grid(result, rule), sep="\n")
 
 
 def _grid(result: Backtest, rule: RuleResult) -> Table:
@@ -87,16 +95,15 @@ def _grid(result: Backtest, rule: RuleResult) -> Table:
 
     from keywatch.hunting.backtest import THRESHOLDS
 
-    table = Table(title=rule.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("Window")
+    table = Table("Threshold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for window in result.windows:  # across, so that large numbers fit into 80 columns
+        table.add_column(window, justify="right")
     for number in THRESHOLDS:
-        table.add_column(str(number), justify="right")
-    for window in result.windows:
         cells = []
-        for number in THRESHOLDS:
+        for window in result.windows:
             is_set = (window, number) == (rule.window, rule.threshold)
             cells.append(Text(str(rule.cell(window, number).alerts), "reverse" if is_set else ""))
-        table.add_row(window, *cells)
+        table.add_row(str(number), *cells)
     return table
 
 
@@ -140,15 +147,11 @@ def _write_table(alerts: list[Alert]) -> None:
             what = f"{alert.count} in one window: {', '.join(alert.values)}; {alert.events} events"
         else:
             what = " in ".join(", ".join(alert.evidence.get(name, [])) for name in ("eventName", "awsRegion"))
-        text = Text(_printable(f"{alert.title}\n{who}\n{what}"), overflow="fold")
-        text.stylize("bold", 0, len(alert.title))
+        text = Text.assemble(
+            (printable(alert.title), "bold"), "\n", printable(who), "\n", printable(what), overflow="fold"
+        )
         table.add_row(Text(alert.level, _STYLES.get(alert.level, "")), seen, text)
     Console().print(table)
-
-
-#: An event's text can hold terminal escape sequences.
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
 
 
 _STYLES = {"critical": "bold red", "high": "red", "medium": "yellow"}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any, ClassVar
 
-from keywatch.conversion.convert import Conversion, convert
-from keywatch.conversion.rules import Pack
-from keywatch.conversion.targets import TARGETS
+from keywatch.conversion.convert import Conversion
+from packs import converted
 
 
 class Engine:
@@ -19,6 +19,9 @@ class Engine:
     #: Column that tells one alert from another: of a correlation, and of a single event.
     principal: ClassVar[str] = "userIdentity.arn"
     event: ClassVar[str] = "eventID"
+    #: Columns of what is counted, and of evidence.
+    region: ClassVar[str] = "awsRegion"
+    agent: ClassVar[str] = "userAgent"
     #: Rules of the pack that the target can't express.
     unsupported: ClassVar[frozenset[str]] = frozenset()
     #: Whether Sigma's values are compared with regard to case.
@@ -32,25 +35,26 @@ class Engine:
         """Run a finished query over records; return its rows."""
         raise NotImplementedError
 
-    def converted(self, pack: Pack, settings: dict[str, Any]) -> Conversion:
-        """Convert a pack for this engine.
+    @cached_property
+    def pack(self) -> Conversion:
+        """The pack, converted for this engine."""
+        return self.converted()
 
-        :raises keywatch.errors.UserError: if a rule could not be read or converted.
-        """
-        pack.disabled |= self.unsupported
-        conversion = convert(pack, TARGETS[self.target], settings, self.output_format)
-        for problem in [*pack.problems, *conversion.problems]:
-            raise problem
-        return conversion
+    def converted(self, **choice: Any) -> Conversion:
+        """Convert the rules that `packs.converted` takes for this engine."""
+        return converted(self.target, self.output_format, without=self.unsupported, **choice)
+
+    def alerts(self, conversion: Conversion, events: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+        """Return for each rule its alerts as rows."""
+        return {name: list(self.rows(query, events)) for name, [query] in conversion.queries.items()}
 
     def found(self, conversion: Conversion, events: list[dict[str, Any]]) -> dict[str, list[str]]:
         """Return for each rule the principals that its alerts name; of a rule of single events, the events' IDs."""
         return {
             name: [
-                str(row[self.principal if hasattr(conversion.rules[name], "group_by") else self.event])
-                for row in self.rows(query, events)
+                str(row[self.principal if hasattr(conversion.rules[name], "group_by") else self.event]) for row in rows
             ]
-            for name, [query] in conversion.queries.items()
+            for name, rows in self.alerts(conversion, events).items()
         }
 
 

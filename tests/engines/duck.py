@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,21 @@ class DuckDB(Engine):
 
     name = "DuckDB, through hunt"
     target = "duckdb"
+    region = "values"
 
     def __init__(self, folder: Path) -> None:
         """Take a folder to write records to."""
         self.path = folder / "events.json"
 
-    def found(self, conversion: Conversion, events: list[dict[str, Any]]) -> dict[str, list[str]]:
-        """Hunt through the events."""
+    def alerts(self, conversion: Conversion, events: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+        """Hunt through the events; return the alerts as a hunt's user gets them, with the names of the other rows."""
         self.path.write_text(json.dumps({"Records": events}), encoding="utf-8")
         coverage = Coverage()
         alerts = hunt(conversion, [str(self.path)], Selection(), coverage)
         assert not coverage.problems
         names = {id_of(rule): name for name, rule in conversion.rules.items()}
-        found: dict[str, list[str]] = {name: [] for name in conversion.queries}
+        rows: dict[str, list[dict[str, Any]]] = {name: [] for name in conversion.queries}
         for alert in alerts:
-            found[names[alert.rule_id]] += list(map(str, alert.group.values())) or [""]
-        return found
+            row = asdict(alert) | alert.group | alert.evidence
+            rows[names[alert.rule_id]].append(row | {"value_count": alert.count, "event_count": alert.events})
+        return rows

@@ -103,6 +103,8 @@ class ESQL(Engine):
     output_format = "esql"
     principal = "aws.cloudtrail.user_identity.arn"
     event = "event.id"
+    region = "cloud.region"
+    agent = "user_agent.original"
 
     def __init__(self, node: Elasticsearch) -> None:
         """Take a node."""

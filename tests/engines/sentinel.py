@@ -67,6 +67,8 @@ class Sentinel(Engine):
     output_format = "kql"
     principal = "UserIdentityArn"
     event = "AwsEventId"
+    region = "AWSRegion"
+    agent = "UserAgent"
     unsupported: ClassVar[frozenset[str]] = frozenset(
         {
             "aws_cloudtrail_bedrock_model_access_temporary_credentials",

@@ -1,0 +1,254 @@
+"""What the program prints, as a person reads it: alerts, the grid of a backtest, problems, and how it ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterable
+from datetime import date
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from events import DENIED, HOUR, MALLORY, MINUTE, REGIONS, TRENT, access, denied
+from keywatch import show
+from keywatch.hunting.backtest import THRESHOLDS, WINDOWS, Backtest, Cell, RuleResult
+from keywatch.hunting.records import Coverage
+from packs import keywatch, one_rule, written
+
+Event = dict[str, Any]
+Patch = pytest.MonkeyPatch
+ATTACK = [denied(MINUTE * i, i % 6, userAgent=f"agent/{i % 2}") for i in range(12)]
+TITLE = "AWS Enumeration Denied in Multiple Regions with Long-Term Key"
+
+
+def saved(events: list[Event], folder: Path, name: str = "events.json") -> Path:
+    path = folder / name
+    path.write_text(json.dumps({"Records": events}), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("events", "options", "status"),
+    [
+        (ATTACK, [], 0),
+        (ATTACK, ["--exit-code"], 1),
+        (ATTACK[:4], ["--exit-code"], 0),
+    ],
+)
+def test_exit_status_tells_of_alerts_where_that_is_asked_for(
+    events: list[Event], options: list[str], status: int, tmp_path: Path
+) -> None:
+    assert keywatch("hunt", *options, saved(events, tmp_path)).exit_code == status
+
+
+def test_exit_status_tells_that_not_all_was_read_before_it_tells_of_alerts(tmp_path: Path) -> None:
+    result = keywatch("hunt", "--exit-code", saved(ATTACK, tmp_path), tmp_path / "gone.json")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [
+        f"{tmp_path}/gone.json: can't be read: No such file or directory",
+        "1 alerts, 12 records, 1 files, 1 problems, named above.",
+    ]
+
+
+def test_a_table_has_who_where_and_when(tmp_path: Path) -> None:
+    result = keywatch("hunt", saved([*ATTACK, access(HOUR, 3, arn=TRENT)], tmp_path), COLUMNS="200")
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines() if line.strip(" ─")]
+    assert lines == [
+        "Level Seen Alert",
+        f"medium 2026-11-20T10:00:00Z {TITLE}",
+        f"2026-11-20T10:11:00Z {MALLORY}",
+        f"6 in one window: {', '.join(sorted(REGIONS[:6]))}; 12 events",
+        "medium 2026-11-20T11:00:00Z AWS Bedrock Model Access API Called with Long-Term Key",
+        TRENT,
+        f"PutUseCaseForModelAccess in {REGIONS[3]}",
+    ]
+    assert result.stderr.splitlines() == ["2 alerts, 13 records, 1 files."]
+
+
+def test_no_alerts_are_said(tmp_path: Path) -> None:
+    result = keywatch("hunt", saved(ATTACK[:4], tmp_path))
+    assert (result.stdout, result.stderr) == ("No alerts.\n", "0 alerts, 4 records, 1 files.\n")
+
+
+#: Text that a terminal would obey: a colour, a title, C1's form of it, text that runs backwards, a line of its own.
+HOSTILE = "\x1b[31mred\x1b]0;owned\x07 \x9b1m \u202eback \r\nmedium  forged"
+SHOWN = r"\x1b[31mred\x1b]0;owned\x07 \x9b1m \u202eback \r\nmedium  forged"
+
+
+def test_a_terminal_gets_no_escapes_from_events(tmp_path: Path) -> None:
+    path = saved([denied(i, i, arn=HOSTILE) for i in range(5)], tmp_path)
+    stdout = keywatch("hunt", path, COLUMNS="200").stdout
+    assert SHOWN in stdout
+    assert not set(HOSTILE) - set(SHOWN) - {"\n"} & set(stdout)
+    assert not re.search("^medium +forged", stdout, re.MULTILINE)
+
+
+def test_a_terminal_gets_no_escapes_and_no_markup_from_rules(tmp_path: Path) -> None:
+    title = "[/x] [bold]b[/bold] \x1b[31m"
+    rules = written([one_rule({"eventName|startswith": "List"}, title=title, level="low")], tmp_path)
+    path = saved(ATTACK[:1], tmp_path)
+    for command in ("hunt", "backtest"):
+        result = keywatch(command, "--rules", rules, path, COLUMNS="200")
+        assert result.exit_code == 0, result.output
+        assert r"[/x] [bold]b[/bold] \x1b[31m" in result.stdout
+        assert "\x1b" not in result.output
+
+
+def test_a_terminal_gets_no_escapes_from_problems(tmp_path: Path) -> None:
+    rules = written([one_rule({"a\x1b[31mb": "x"}, title="\x1b[31m")], tmp_path)
+    stderr = keywatch("hunt", "--rules", rules, tmp_path / "gone\x1b[31m\n.json").stderr
+    assert r"\x1b[31m" in stderr
+    assert "\x1b" not in stderr
+    assert rf"{tmp_path}/gone\x1b[31m\n.json: can't be read" in stderr
+
+
+@pytest.mark.parametrize("command", ["hunt", "backtest"])
+def test_rules_that_were_not_tried_are_told_of(command: str, tmp_path: Path) -> None:
+    unread = tmp_path / "unread.yml"
+    unread.write_text("- 7\n")
+    rules = written([one_rule({"nosuch": "x"}, title="Unknown"), one_rule({"eventName": "x"}, name="two")], tmp_path)
+    result = keywatch(command, "--rules", unread, "--rules", rules, saved(ATTACK, tmp_path))
+    assert result.exit_code == 2
+    assert f"{unread}:1: not a Sigma rule" in result.stderr
+    assert f"{rules}:" in result.stderr
+    assert "field 'nosuch' is not known" in result.stderr
+    assert "2 problems, named above." in result.stderr
+
+
+def test_csv_has_a_row_an_alert_and_json_for_lists(tmp_path: Path) -> None:
+    events = [event | {"sourceIPAddress": "=1+1"} for event in ATTACK]
+    stdout = keywatch("hunt", "--format", "csv", saved(events, tmp_path)).stdout
+    [row] = csv.DictReader(StringIO(stdout))
+    ndjson = keywatch("hunt", "--format", "ndjson", saved(events, tmp_path)).stdout
+    [alert] = map(json.loads, ndjson.splitlines())
+    assert list(row) == list(alert)
+    for name, value in alert.items():
+        assert (json.loads(row[name]) if isinstance(value, dict | list) else row[name]) == (
+            str(value) if isinstance(value, int) else value
+        )
+    assert alert["values"] == sorted(REGIONS[:6])
+    assert not any(cell.startswith(("=", "+", "-", "@")) for cell in row.values())
+
+
+def test_csv_of_no_alerts_is_its_header(tmp_path: Path) -> None:
+    stdout = keywatch("hunt", "--format", "csv", saved(ATTACK[:1], tmp_path)).stdout
+    assert stdout.splitlines() == ["rule_id,title,level,group,count,values,first_seen,last_seen,events,evidence"]
+
+
+def test_what_was_read_is_said_in_full(tmp_path: Path) -> None:
+    folder = tmp_path / "AWSLogs" / "111122223333" / "CloudTrail"
+    for region, day in (("us-east-1", "2026/11/20"), ("us-east-1", "2026/11/29"), ("eu-west-1", "2026/11/20")):
+        (folder / region / day).mkdir(parents=True)
+        saved(ATTACK, folder / region / day, f"{region}.json")
+    digest = folder.with_name("CloudTrail-Digest")
+    digest.mkdir()
+    (digest / "111122223333_CloudTrail-Digest_us-east-1.json").write_text("{}")
+    result = keywatch("hunt", "--to", "2026-11-22", tmp_path)
+    assert result.stderr == (
+        "1 alerts, 24 records, 2 files, 1 files of other days, accounts or Regions passed over, "
+        "1 digest files passed over, 12 duplicate events left out.\n"
+    )
+
+
+class Terminal(StringIO):
+    """Standard error that a person looks at."""
+
+    def isatty(self) -> bool:
+        """Say that a person looks."""
+        return True
+
+
+def test_a_terminal_shows_how_many_files_were_read(monkeypatch: Patch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with show.progress(Coverage()) as progress:
+        assert progress is not None
+        progress(2, 5)
+    assert "Reading" in terminal.getvalue()
+    assert "2/5" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\x1b[2K")  # nothing of it stays
+    monkeypatch.setattr(sys, "stderr", StringIO())
+    with show.progress(Coverage()) as progress:
+        assert progress is None
+
+
+def test_who_interrupts_hears_what_was_covered(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end, show.progress(Coverage(records=7, files=2)):
+        raise KeyboardInterrupt
+    assert end.value.code == 130
+    said = "Interrupted, so nothing can be said of the rest: 7 records, 2 files.\n"
+    assert capsys.readouterr() == ("", said)
+
+
+def two_weeks() -> list[Event]:
+    """Return 14 days: MALLORY is denied in 8 Regions on the first and the second, and in 3 on the last one."""
+    day = 24 * HOUR
+    days = [denied(n * day + MINUTE * i, i) for n in (0, 1) for i in range(8)]
+    return days + [denied(13 * day + MINUTE * i, i) for i in range(3)]
+
+
+def rows_of(lines: Iterable[str]) -> dict[str, list[str]]:
+    """Return the cells of a table's lines by the first cell; of lines that begin alike, the first."""
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        first, *rest = re.split(r"\s{2,}", line.strip())
+        found.setdefault(first, rest)
+    return found
+
+
+def test_a_backtest_tells_how_often_a_week(tmp_path: Path) -> None:
+    result = keywatch("backtest", "--max-per-week", "1.5", saved(two_weeks(), tmp_path), COLUMNS="200")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0] == "2026-11-20 to 2026-12-03, 2.0 weeks"
+    rows = rows_of(result.stdout.splitlines())
+    assert rows["Rule"] == ["Set", "Alerts", "Principals", "Days", "A week", "For 1.5 a week"]
+    assert rows[TITLE] == ["5 in 30m", "2", "1", "2", "1.0", "2 in 30m"]
+    single = "AWS Bedrock Model Access API Called with Long-Term Key"
+    assert rows[single] == ["each event", "0", "0", "0", "0.0"]
+
+
+def test_a_rate_that_no_threshold_keeps_to_is_said(tmp_path: Path) -> None:
+    events = [denied(MINUTE * i, i) for i in range(17)]
+    result = keywatch("backtest", "--max-per-week", "0", saved(events, tmp_path), COLUMNS="200")
+    assert rows_of(result.stdout.splitlines())[TITLE][-1] == "none"
+
+
+def grid_of(output: str) -> list[str]:
+    """Return the lines of the grid of denials, which is the last."""
+    lines = output.splitlines()
+    return lines[max(number for number, line in enumerate(lines) if TITLE in line) :]
+
+
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_the_grid_has_the_alerts_of_each_threshold_and_window(columns: str, tmp_path: Path) -> None:
+    result = keywatch("backtest", saved(two_weeks(), tmp_path), COLUMNS=columns)
+    rows = rows_of(grid_of(result.stdout))
+    assert rows.pop("Threshold") == ["5m", "15m", "30m", "1h", "6h", "24h"]
+    # Eight Regions a minute apart are six within five minutes, both ends included.
+    assert [rows[str(number)][0] for number in range(2, 18)] == ["3", "3", "2", "2", "2", *["0"] * 11]
+    assert [rows[str(number)][2] for number in range(2, 18)] == ["3", "3", *["2"] * 5, *["0"] * 9]
+
+
+def test_the_grid_marks_what_is_set(tmp_path: Path) -> None:
+    result = keywatch("backtest", saved(two_weeks(), tmp_path), COLUMNS="200", FORCE_COLOR="1", TERM="xterm")
+    [line] = [line for line in grid_of(result.stdout) if "\x1b[7m" in line]
+    before, _, after = line.partition("\x1b[7m")
+    assert before.split() == ["5", "2", "2"]  # the threshold, and the windows before 30m
+    assert after.split("\x1b")[0].strip() == "2"
+
+
+def test_numbers_are_whole_in_eighty_columns(capsys: pytest.CaptureFixture[str], monkeypatch: Patch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    numbers = {("24h", number): Cell(10_000_000 - number) for number in THRESHOLDS}
+    cells = numbers | {(window, number): Cell(9_999_999) for window in WINDOWS[:-1] for number in THRESHOLDS}
+    rule = RuleResult(DENIED, TITLE, "medium", 5, "30m", [], cells)
+    day = date(2026, 11, 20)
+    show.backtest(Backtest(day, day, list(WINDOWS), [rule], []), None)
+    rows = rows_of(grid_of(capsys.readouterr().out))
+    for number in THRESHOLDS:
+        assert rows[str(number)] == [*["9999999"] * 5, str(10_000_000 - number)]
