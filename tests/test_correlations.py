@@ -74,17 +74,18 @@ def group_of(says: dict[str, Any], event: Event, rule: str) -> str:
 
 def completes(says: dict[str, Any], window: list[tuple[str, Event]]) -> bool:
     """Tell whether what matched in a window, its end included, is what a correlation asks for."""
-    rules, condition = says["rules"], says.get("condition")
+    rules: list[str] = says["rules"]
+    condition: Any = says.get("condition")
     seen = {rule for rule, _ in window}
     if says["type"] in ("event_count", "value_count"):
         values = {event[condition.get("field", "eventID")] for _, event in window}
-        return len(values) >= condition.get("gte", condition.get("gt", 0) + 1)
+        return len(values) >= int(condition.get("gte", condition.get("gt", 0) + 1))
     if says["type"] == "temporal_ordered":
         chains = product(*([time_of(event) for rule, event in window if rule == name] for name in rules))
         return any(list(chain) == sorted(chain) for chain in chains)
     if isinstance(condition, str):
         return bool(eval(condition, {}, {name: name in seen for name in rules}))
-    return len(seen) >= (condition or {"gte": len(rules)})["gte"]
+    return len(seen) >= int((condition or {"gte": len(rules)})["gte"])
 
 
 def wanted(says: dict[str, Any], events: list[Event]) -> set[str]:
@@ -133,7 +134,7 @@ def test_what_is_found_is_what_the_definition_says(
 ) -> None:
     engine, rule = engines(engine_name), CASES[case]
     says = rule["correlation"]
-    conversion = engine.pack(rules=[written([*rules_of(says), rule], tmp_path)])
+    conversion = engine.converted(rules=[written([*rules_of(says), rule], tmp_path)])
 
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(events=histories())

@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from sigma.pipelines.keywatch._fields import cloudtrail
 from sigma.pipelines.keywatch._pack import PACK
 
 import oracle
@@ -122,10 +123,12 @@ def test_hostile_rules(tmp_path: Path) -> None:
         connection = duckdb.connect()
         [statement] = connection.extract_statements(query)
         assert statement.type == duckdb.StatementType.SELECT
-        texts = ", ".join(f'"{name}" TEXT' for name in ("userIdentity.arn", "awsRegion", "userAgent"))
+        evidence = [name for name in cloudtrail()["evidence"] if name not in ("userIdentity.arn", "awsRegion")]
+        texts = ", ".join(f'"{name}" TEXT' for name in ("userIdentity.arn", "awsRegion", *evidence))
         connection.execute(f'CREATE TABLE cloudtrail ("eventTime" TIMESTAMP, {texts})')
         columns = [column[0] for column in connection.execute(query).description]
-        assert columns == ["userIdentity.arn", "value_count", "awsRegion", "first_seen", "last_seen", "event_count"]
+        own = ["userIdentity.arn", "value_count", "awsRegion", "first_seen", "last_seen", "event_count"]
+        assert columns == [*own, *evidence]
 
     try_rules("duckdb", ["sql"], tmp_path, is_one_query, examples=100)
 

@@ -27,20 +27,38 @@ def one_search(tmp_path: Path, selection: dict[str, Any]) -> str | list[str]:
     return [str(problem) for problem in conversion.problems] or conversion.queries["rules"][0]
 
 
-@pytest.mark.parametrize("no_error", [{"errorCode": None}, {"errorCode|exists": False}])
-def test_success_is_what_the_add_on_makes_of_no_error_code(tmp_path: Path, no_error: dict[str, Any]) -> None:
-    search = one_search(tmp_path, no_error)
+#: Every way to ask for no error code, for any, and for one that the add-on's `success` would match.
+NONE = [
+    {"errorCode": None},
+    {"errorCode|exists": False},
+    {"errorCode": ""},
+    {"errorCode": []},
+    {"errorCode|re|neq": ".+"},
+]
+ANY = [
+    {"errorCode": "*"},
+    {"errorCode|exists": True},
+    {"errorCode|re": ".+"},
+    {"errorCode|contains": ""},
+    {"errorCode|neq": None},
+]
+LIKE = [{"errorCode|contains": "cc"}, {"errorCode|startswith": ["S", "Acc"]}, {"errorCode|endswith|all": ["d", "ied"]}]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [(asked, [False, True]) for asked in NONE] + [(asked, [True, False]) for asked in [*ANY, *LIKE]],
+    ids=str,
+)
+def test_success_is_what_the_add_on_makes_of_no_error_code(
+    tmp_path: Path, asked: dict[str, Any], found: list[bool]
+) -> None:
+    search = one_search(tmp_path, asked)
+    assert isinstance(search, str), search
     events = [spl.flat(denied(0, 0)), spl.flat(denied(1, 0, errorCode=MISSING))]
-    assert isinstance(search, str)
-    assert [row["_time"] for row in spl.run(search, events)] == [events[1]["_time"]]
+    assert [len(spl.run(search, [event])) == 1 for event in events] == found
     del events[1]["errorCode"]  # without the add-on
-    assert len(spl.run(search, events)) == 1
-
-
-def test_an_error_code_that_exists_is_refused(tmp_path: Path) -> None:
-    problems = one_search(tmp_path, {"errorCode|exists": True})
-    assert len(problems) == 1
-    assert "exclude `errorCode: null` instead" in problems[0]
+    assert len(spl.run(search, [events[1]])) == found[1]
 
 
 def test_a_flood_stays_under_max_stream_window(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from sigma.exceptions import SigmaError
 from sigma.rule import SigmaRule
 
 from keywatch.conversion.manifest import alone_in, keep
-from keywatch.conversion.rules import Pack, problem_of
+from keywatch.conversion.problems import problem_of
+from keywatch.conversion.rules import Pack
 from keywatch.conversion.targets import Target
 from keywatch.errors import UserError
 from keywatch.files import replace

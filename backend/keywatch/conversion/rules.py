@@ -8,12 +8,10 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
-import yaml
 from sigma.backends.keywatch._correlation import Correlation, Rule, in_order
 from sigma.backends.keywatch._repairs import fits
 from sigma.collection import SigmaCollection
-from sigma.correlations import SigmaCorrelationRule
-from sigma.exceptions import SigmaError, SigmaRuleLocation
+from sigma.exceptions import SigmaRuleLocation
 from sigma.filters import SigmaFilter  # type: ignore[attr-defined]
 from sigma.pipelines.keywatch._fields import cloudtrail_names
 from sigma.pipelines.keywatch._pack import PACK
@@ -21,8 +19,10 @@ from sigma.rule import SigmaDetection, SigmaRule
 from sigma.types import SigmaFieldReference
 
 from keywatch.conversion.documents import Document, read_documents
+from keywatch.conversion.problems import located, message_of
+from keywatch.conversion.references import references, resolvable
 from keywatch.conversion.settings import check_rule_settings
-from keywatch.errors import UserError, line_of
+from keywatch.errors import UserError
 
 
 @dataclass
@@ -65,13 +65,13 @@ def load_pack(
     for document in documents:
         _apply_settings(document, settings["rules"].get(document.name, {}))
     rules, sigma_filters, refused = _parsed(documents, problems)
-    rules, unresolved = _resolvable(rules, problems)
+    rules, unresolved = resolvable(rules, problems)
     collection = SigmaCollection(rules, resolve_references=False)
     for sigma_filter in sigma_filters:
         _apply(sigma_filter, collection, problems)
     collection.resolve_rule_references()
     # What a correlation that could not be read builds on is no alert by itself either.
-    needed = set(chain(_needed_by_documents(refused), *(map(str, _references(rule)) for rule in unresolved)))
+    needed = set(chain(_needed_by_documents(refused), *(map(str, references(rule)) for rule in unresolved)))
     for rule in collection.rules:
         if needed & {rule.name, str(rule.id)}:
             rule.disable_output()
@@ -79,14 +79,6 @@ def load_pack(
     _tell_titles_apart(collection.rules)
     disabled = {name for name, values in settings["rules"].items() if not values.get("enabled", True)}
     return Pack(collection, disabled, problems)
-
-
-def problem_of(error: Exception, rule: Rule) -> UserError:
-    """Say in one line what a conversion found wrong with a rule."""
-    message = _message(error)
-    if rule.title not in message:
-        message = f"rule '{rule.title}': {message}"
-    return _located(message, rule.source, message.replace(f"'{rule.title}'", ""))
 
 
 def _apply_settings(document: Document, settings: dict[str, Any]) -> None:
@@ -121,56 +113,12 @@ def _parsed(
                     resolve_references=False,
                 )
             except Exception as error:  # pySigma meets odd YAML with whatever Python raises
-                problems.append(_located(_message(error), location))
+                problems.append(located(message_of(error), location))
                 refused += group
             else:
                 rules += part.rules
                 filters += part.filters
     return rules, filters, refused
-
-
-def _resolvable(rules: list[Rule], problems: list[UserError]) -> tuple[list[Rule], list[SigmaCorrelationRule]]:
-    """Part the rules from the correlations that need a rule which is not there, or themselves."""
-    left_out: list[SigmaCorrelationRule] = []
-    # Some packs refer to rules by their titles, as far as they have no names.
-    wanted = {reference for rule in rules for reference in _references(rule)}
-    for rule in rules:
-        if rule.name is None and rule.title in wanted:
-            rule.name = rule.title
-    while True:
-        known = {key: rule for rule in rules for key in (rule.name, str(rule.id)) if key}
-        for rule in rules:
-            if isinstance(rule, SigmaCorrelationRule) and (problem := _unresolvable(rule, known)):
-                problems.append(_located(problem, rule.source))
-                left_out.append(rule)
-                rules = [other for other in rules if other is not rule]
-                break
-        else:
-            return rules, left_out
-
-
-def _unresolvable(rule: SigmaCorrelationRule, known: dict[str, Rule]) -> str | None:
-    seen: list[Rule] = []
-    todo: list[Rule] = [rule]
-    while todo:
-        for reference in _references(todo.pop()):
-            if reference not in known:
-                return f"Rule '{reference}' not found in rule collection"
-            if known[reference] is rule:
-                return f"rule '{rule.title}' refers to itself, by way of '{reference}'"
-            if not any(known[reference] is other for other in seen):
-                seen.append(known[reference])
-                todo.append(known[reference])
-    return None
-
-
-def _references(rule: Rule) -> list[str]:
-    """Return the names or ids of the rules that a rule refers to, before they are resolved."""
-    if not isinstance(rule, SigmaCorrelationRule):
-        return []
-    if rule.rules is not None:
-        return [reference.reference for reference in rule.rules]
-    return list(getattr(rule.condition, "get_referenced_rules", list)())
 
 
 def _needed_by_documents(refused: list[Document]) -> Iterator[str]:
@@ -190,8 +138,8 @@ def _apply(sigma_filter: SigmaFilter, collection: SigmaCollection, problems: lis
             return
         message = "fits no rule: its logsource, or the names under rules, match none"
     except Exception as error:  # as for rules
-        message = f"can't be applied: {_message(error)}"
-    problems.append(_located(f"filter '{sigma_filter.title}' {message}", sigma_filter.source, message))
+        message = f"can't be applied: {message_of(error)}"
+    problems.append(located(f"filter '{sigma_filter.title}' {message}", sigma_filter.source, message))
 
 
 def _doubles(rules: Iterable[Rule]) -> list[UserError]:
@@ -203,7 +151,7 @@ def _doubles(rules: Iterable[Rule]) -> list[UserError]:
             if other is not rule and other.source is not None:
                 where = f"{other.source.path}:{other.source.line}"
                 message = f"'{key}' is the id or name of the rule in {where} too; each needs its own"
-                problems.append(_located(message, rule.source))
+                problems.append(located(message, rule.source))
     return problems
 
 
@@ -214,27 +162,6 @@ def _tell_titles_apart(rules: Iterable[Rule]) -> None:
         seen[rule.title] = number = seen.get(rule.title, 0) + 1
         if number > 1:
             rule.title = f"{rule.title} ({number})"
-
-
-def _located(message: str, source: SigmaRuleLocation | None, words: str | None = None) -> UserError:
-    """Return a problem with the line that it is about.
-
-    :param words: what the line is looked for with, if it is another text than the message.
-    """
-    if source is None:
-        return UserError(message)
-    return UserError(message, source.path, line_of(source.path, words or message, source.line or 1))
-
-
-def _message(error: Exception) -> str:
-    """Say what an error says, without the file that pySigma adds: we name it in front, with the line."""
-    if isinstance(error, SigmaError):
-        return str(error.args[0]) if error.args else type(error).__name__
-    if isinstance(error, yaml.MarkedYAMLError):
-        return str(error.problem)
-    if isinstance(error, RecursionError):
-        return "its condition is nested too deeply"
-    return f"{type(error).__name__}: {error}" if not isinstance(error, NotImplementedError) else str(error)
 
 
 def fields_used(rules: Iterable[Rule]) -> list[str]:

@@ -1,0 +1,38 @@
+"""What is wrong with a rule, in one line that names the file and the line."""
+
+from __future__ import annotations
+
+import yaml
+from sigma.backends.keywatch._correlation import Rule
+from sigma.exceptions import SigmaError, SigmaRuleLocation
+
+from keywatch.errors import UserError, line_of
+
+
+def problem_of(error: Exception, rule: Rule) -> UserError:
+    """Say in one line what a conversion found wrong with a rule."""
+    message = message_of(error)
+    if rule.title not in message:
+        message = f"rule '{rule.title}': {message}"
+    return located(message, rule.source, message.replace(f"'{rule.title}'", ""))
+
+
+def located(message: str, source: SigmaRuleLocation | None, words: str | None = None) -> UserError:
+    """Return a problem with the line that it is about.
+
+    :param words: what the line is looked for with, if it is another text than the message.
+    """
+    if source is None:
+        return UserError(message)
+    return UserError(message, source.path, line_of(source.path, words or message, source.line or 1))
+
+
+def message_of(error: Exception) -> str:
+    """Say what an error says, without the file that pySigma adds: we name it in front, with the line."""
+    if isinstance(error, SigmaError):
+        return str(error.args[0]) if error.args else type(error).__name__
+    if isinstance(error, yaml.MarkedYAMLError):
+        return str(error.problem)
+    if isinstance(error, RecursionError):
+        return "its condition is nested too deeply"
+    return f"{type(error).__name__}: {error}" if not isinstance(error, NotImplementedError) else str(error)
