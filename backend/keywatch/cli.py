@@ -122,7 +122,7 @@ def convert(
     problems = _tell([*pack.problems, *conversion.problems])
     if problems:
         click.echo(
-            f"{problems} problem{'s' * (problems > 1)}: see above. Nothing was left out besides what they name.",
+            f"{problems} problem{'s' * (problems > 1)}: see above. All that they do not name was converted.",
             err=True,
         )
         sys.exit(2)
