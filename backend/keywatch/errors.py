@@ -53,8 +53,18 @@ def line_of(path: Path, message: str, begin: int = 1) -> int:
     return begin
 
 
-def _scalars(node: Any) -> list[Any]:
-    if not isinstance(node.value, list):
-        return [node]
-    children = [child for item in node.value for child in (item if isinstance(item, tuple) else (item,))]
-    return [scalar for child in children for scalar in _scalars(child)]
+def _scalars(root: Any) -> list[Any]:
+    """Return the scalars of a document in their order; what an alias repeats is there once."""
+    found: list[Any] = []
+    seen: set[int] = set()
+    todo = [root]
+    while todo:
+        node = todo.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node.value, list):
+            todo += reversed([child for item in node.value for child in (item if isinstance(item, tuple) else (item,))])
+        else:
+            found.append(node)
+    return found

@@ -63,12 +63,15 @@ def _documents(path: Path) -> list[Document]:
     """
     found = []
     try:
-        loader = SigmaYAMLLoader(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _refuse_depth(text, path)
+        loader = SigmaYAMLLoader(text)
         while loader.check_node():
             node = loader.get_node()
             assert node is not None
             line = node.start_mark.line + 1
-            _refuse_excess(node, path, line)
+            if "&" in text:
+                _refuse_aliases(node, path, line)
             content = loader.construct_document(node)
             if content is None:
                 continue
@@ -93,21 +96,35 @@ def _documents(path: Path) -> list[Document]:
 _NO_RULE = "not a Sigma rule: a mapping with title, logsource and detection is wanted"
 
 
-def _refuse_excess(root: yaml.Node, path: Path, line: int) -> None:
-    """Refuse a document that is larger or deeper than a rule can be, before it is built.
+def _refuse_depth(text: str, path: Path) -> None:
+    """Refuse a file that is nested deeper than a rule can be, before it is built.
+
+    :raises UserError: for such a one.
+    """
+    if text.count("[") + text.count("{") <= _DEEPEST and " " * _DEEPEST not in text:
+        return
+    depth = 0
+    for event in yaml.parse(text, yaml.CSafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            mark = event.start_mark
+            raise UserError(f"nested deeper than {_DEEPEST}; a rule is flat", path, mark.line + 1 if mark else 1)
+
+
+def _refuse_aliases(root: yaml.Node, path: Path, line: int) -> None:
+    """Refuse a document that is larger than a rule can be, its aliases counted, before it is built.
 
     :raises UserError: for such a one.
     """
     sizes: dict[int, int] = {}
 
-    def size(node: yaml.Node, depth: int) -> int:
-        if depth > _DEEPEST:
-            raise UserError(f"nested deeper than {_DEEPEST}; a rule is flat", path, line)
+    def size(node: yaml.Node) -> int:
         if id(node) not in sizes:
+            sizes[id(node)] = 1
             children = node.value if isinstance(node.value, list) else []
             flat = [child for item in children for child in (item if isinstance(item, tuple) else (item,))]
-            sizes[id(node)] = 1 + sum(size(child, depth + 1) for child in flat)
+            sizes[id(node)] += sum(map(size, flat))
         return sizes[id(node)]
 
-    if size(root, 0) > _MOST_NODES:
+    if size(root) > _MOST_NODES:
         raise UserError(f"more than {_MOST_NODES} values, its aliases counted; a rule has a few", path, line)

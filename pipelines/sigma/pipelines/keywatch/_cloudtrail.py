@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from copy import deepcopy
+from copy import copy
 from dataclasses import dataclass
 
 from sigma.correlations import SigmaCorrelationRule
@@ -14,7 +14,7 @@ from sigma.pipelines.keywatch._values import FillPlaceholders, OneCondition, One
 from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
 from sigma.processing.transformations import SetStateTransformation
 from sigma.processing.transformations.base import PreprocessingTransformation
-from sigma.rule import SigmaRule
+from sigma.rule import SigmaDetection, SigmaRule
 
 
 @dataclass
@@ -64,10 +64,23 @@ class OwnDetections(PreprocessingTransformation):
     """
 
     def apply(self, rule: SigmaRule | SigmaCorrelationRule) -> None:
-        """Copy the detections."""
+        """Copy the detections, as far as transformations change them."""
         super().apply(rule)
         if isinstance(rule, SigmaRule):
-            rule.detection.detections = deepcopy(rule.detection.detections)
+            rule.detection.detections = {name: _own(d) for name, d in rule.detection.detections.items()}
+
+
+def _own(detection: SigmaDetection) -> SigmaDetection:
+    own = copy(detection)
+    own.detection_items = []
+    for item in detection.detection_items:
+        if isinstance(item, SigmaDetection):
+            own.detection_items.append(_own(item))
+        else:
+            own_item = copy(item)
+            own_item.value = list(item.value)
+            own.detection_items.append(own_item)
+    return own
 
 
 def cloudtrail_pipeline(

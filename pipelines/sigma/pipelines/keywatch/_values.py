@@ -93,7 +93,8 @@ class RefuseUnclearText(DetectionItemTransformation):
         """
         for value in detection_item.value:
             text = "".join(part for part in getattr(value, "s", ()) if isinstance(part, str))
-            for char in text + str(getattr(value, "regexp", "")):
+            text += str(getattr(value, "regexp", ""))
+            for char in "" if text.isascii() and text.isprintable() else text:
                 problem = (
                     "a control character, and CloudTrail has none"
                     if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
