@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from trino.dbapi import Connection
 
 from engines import Engine, athena, datadog, duck, elastic, maven, opensearch, sentinel, spl
 from engines.node import Node
 
 ENGINES: dict[str, Callable[[pytest.FixtureRequest], Engine]] = {
     "duckdb": lambda request: duck.DuckDB(request.getfixturevalue("tmp_path_factory").mktemp("duckdb")),
-    "athena": lambda _: athena.Athena(),
-    "lake": lambda _: athena.Lake(),
+    "athena": lambda request: athena.Athena(request.getfixturevalue("trino")),
+    "lake": lambda request: athena.Lake(request.getfixturevalue("trino")),
     "datadog": lambda request: request.getfixturevalue("datadog_search"),
     "esql": lambda request: elastic.ESQL(request.getfixturevalue("elasticsearch")),
     "lucene": lambda request: elastic.Lucene(request.getfixturevalue("elasticsearch")),
@@ -70,6 +71,15 @@ def elasticsearch() -> Iterator[elastic.Elasticsearch]:
         absent(reason)
     with elastic.running() as node:
         yield node
+
+
+@pytest.fixture(scope="session")
+def trino() -> Iterator[Connection]:
+    """Return a connection to a real Trino server, started once a run."""
+    if missing := athena.missing():
+        absent(f"no {', '.join(missing)}: a JDK 25 (Temurin's) and Maven run the Athena tests; JAVA_HOME may name the JDK")
+    with athena.running() as connection:
+        yield connection
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -26,6 +27,8 @@ class Engine:
     unsupported: ClassVar[frozenset[str]] = frozenset()
     #: Whether Sigma's values are compared with regard to case.
     cased: ClassVar[bool] = False
+    #: Whether a query costs so much that many histories are better asked about at once.
+    at_once: ClassVar[bool] = False
 
     def slack(self, window: int) -> int:
         """Return how many seconds longer than its window a spread of events may be and still raise an alert."""
@@ -48,14 +51,35 @@ class Engine:
         """Return for each rule its alerts as rows."""
         return {name: list(self.rows(query, events)) for name, [query] in conversion.queries.items()}
 
+    def alerts_each(
+        self, conversion: Conversion, histories: Iterable[list[dict[str, Any]]]
+    ) -> list[dict[str, list[dict[str, Any]]]]:
+        """Return the alerts in each of several histories that know nothing of one another."""
+        return [self.alerts(conversion, events) for events in histories]
+
     def found(self, conversion: Conversion, events: list[dict[str, Any]]) -> dict[str, list[str]]:
         """Return for each rule the principals that its alerts name; of a rule of single events, the events' IDs."""
+        return self.named(conversion, self.alerts(conversion, events))
+
+    def found_each(
+        self, conversion: Conversion, histories: Iterable[list[dict[str, Any]]]
+    ) -> list[dict[str, list[str]]]:
+        """Return what is found in each of several histories that know nothing of one another."""
+        return [self.found(conversion, events) for events in histories]
+
+    def named(self, conversion: Conversion, alerts: dict[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
+        """Return what alerts name."""
         return {
             name: [
                 str(row[self.principal if hasattr(conversion.rules[name], "group_by") else self.event]) for row in rows
             ]
-            for name, rows in self.alerts(conversion, events).items()
+            for name, rows in alerts.items()
         }
+
+
+def only(conversion: Conversion, name: str) -> Conversion:
+    """Return a conversion with the query of one rule."""
+    return replace(conversion, queries={name: conversion.queries[name]})
 
 
 def value_of(record: dict[str, Any], path: str) -> Any:

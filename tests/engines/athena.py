@@ -1,118 +1,195 @@
-"""Athena's SQL and CloudTrail Lake's, parsed by Trino's own parser, and executed by DuckDB as sqlglot translates it."""
+"""A real Trino server, and CloudTrail as Athena's table and CloudTrail Lake's event data store have it.
+
+The server comes from Maven Central and runs on Java 25 or later; `trino/` beside this file says how. The queries run as
+they are generated, with their parameters.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
-import duckdb
-import sigma.pipelines.keywatch.athena
-import sqlglot
-from sigma.pipelines.keywatch._fields import FieldTable
+from trino.dbapi import Connection, connect
 
-from engines import Engine
+from engines import Engine, jdk, maven, programs, value_of
+from engines.node import started
+from keywatch.conversion.convert import Conversion
 
-#: Trino's own parser.
-PARSER = Path(__file__).parent / "trino"
+SOURCE = Path(__file__).parent / "trino"
+_VERSION = re.findall(r"<trino.version>(\d+)<", (SOURCE / "pom.xml").read_text(encoding="utf-8"))[0]
+_JDK = 25
+_OPTIONS = (
+    *("--sun-misc-unsafe-memory-access=allow", "--enable-native-access=ALL-UNNAMED"),
+    *("--add-modules", "jdk.incubator.vector"),
+    # Each query is compiled to code that runs once: the quick compiler and collector halve what it costs.
+    *("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
+)
+#: How far apart histories lie that are asked about at once: further than any of them is long, and than any window.
+_APART = timedelta(days=10)
+#: Events in one INSERT.
+_AT_ONCE = 5_000
+#: Objects that the table does not spell out.
+_FREE_FORM = ("requestparameters", "responseelements", "additionaleventdata", "serviceeventdetails", "edgedevicedetails")
+Event = dict[str, Any]
 
 
 class Athena(Engine):
     """The queries over a table of the shape that AWS documents."""
 
-    name = "Athena's SQL on DuckDB, by sqlglot"
+    name = f"Athena's SQL on Trino {_VERSION}"
     target = "athena"
-    #: The columns that are no texts.
-    types: ClassVar[dict[str, str]] = {}
-    #: Lower-case names of the objects that the table does not spell out.
-    free_form: ClassVar = {"requestparameters": "requestParameters", "additionaleventdata": "additionalEventData"}
+    at_once = True
+    #: What creates the table.
+    table: ClassVar[str] = "athena.sql"
 
-    def __init__(self) -> None:
-        """Start with no events."""
-        self._loaded: list[dict[str, Any]] | None = None
-        self._connection = duckdb.connect()
+    def __init__(self, connection: Connection) -> None:
+        """Take a server, without the table yet."""
+        self._connection = connection
+        statement = (SOURCE / self.table).read_text(encoding="utf-8")
+        self._create = statement
+        self._name = re.findall(r"CREATE TABLE (\w+)", statement)[0]
+        self._columns = statement[statement.index("(\n") + 1 : statement.rindex(")")]
+        self._loaded: list[Event] | None = None
 
-    def rows(self, query: str, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def alerts_each(
+        self, conversion: Conversion, histories: Iterable[list[Event]]
+    ) -> list[dict[str, list[dict[str, Any]]]]:
+        """Run each query once, over all histories: one after the other, too far apart to have a window in common."""
+        histories = list(histories)
+        times = sorted(_time(event) for events in histories for event in events)
+        assert not times or times[-1] - times[0] < _APART / 2
+        events = [_later(event, _APART * number) for number, history in enumerate(histories) for event in history]
+        alerts: list[dict[str, list[dict[str, Any]]]] = [{name: [] for name in conversion.queries} for _ in histories]
+        for name, [query] in conversion.queries.items():
+            for row in self.rows(query, events):
+                time = row["first_seen"].timestamp() if "first_seen" in row else row["time"]
+                number = int((time - times[0].timestamp()) // _APART.total_seconds())
+                alerts[number][name].append(row)
+        return alerts
+
+    def found_each(self, conversion: Conversion, histories: Iterable[list[Event]]) -> list[dict[str, list[str]]]:
+        """Return what is found in each of several histories."""
+        return [self.named(conversion, alerts) for alerts in self.alerts_each(conversion, histories)]
+
+    def rows(self, query: str, events: list[Event]) -> list[dict[str, Any]]:
         """Run a query over all days."""
-        if self._loaded is not events:
-            self._load(events)
-        query, parameters = self.over_all_days(query)
-        [statement] = sqlglot.transpile(query, read="trino", write="duckdb")
-        result = self._connection.execute(statement, parameters)
-        names = [column[0] for column in result.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+        self.load(events)
+        text, parameters = self.over_all_days(query)
+        cursor = self._execute(text.rstrip().removesuffix(";"), *parameters)
+        return [dict(zip((column.name for column in cursor.description), row, strict=True)) for row in cursor]
 
     def over_all_days(self, query: str) -> tuple[str, list[str]]:
         """Return a query and its parameters so that it looks at all events."""
         return query, ["2000/01/01", "2100/01/01"]
 
-    def stored(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Return a record as the table has it: parameters as JSON texts, booleans as texts."""
-        texts = {
-            name: None if event.get(original) is None else json.dumps(event[original])
-            for name, original in self.free_form.items()
+    def stored(self, event: Event) -> Event:
+        """Return a record as the table has it: names in lower case, free-form objects in its own form, and the day."""
+        record = {
+            name.lower(): self.in_free_form(value) if name.lower() in _FREE_FORM else _lower(value)
+            for name, value in event.items()
         }
-        return _lower(event) | texts | {"timestamp": event["eventTime"][:10].replace("-", "/")}
+        return record | {"timestamp": event["eventTime"][:10].replace("-", "/")}
 
-    def _load(self, events: list[dict[str, Any]]) -> None:
-        table = FieldTable.beside(sigma.pipelines.keywatch.athena.__file__)
-        paths = [path for path in table.fields.values() if path and "(" not in path]
-        shape: dict[str, Any] = {}
-        for path in [*paths, "eventtime", "timestamp", "managementevent", *self.free_form]:
-            *outer, name = path.split(".")
-            inside = shape
-            for key in outer:
-                inside = inside.setdefault(key, {})
-            inside[name] = self.types.get(path, "VARCHAR")
-        rows = ",".join(json.dumps(self.stored(event)) for event in events)
-        self._connection.execute("DROP TABLE IF EXISTS cloudtrail_logs_pp")
-        self._connection.execute(
-            "CREATE TABLE cloudtrail_logs_pp AS SELECT unnest(record) FROM "
-            "(SELECT unnest(from_json($1::JSON, $2)) AS record)",
-            [f"[{rows}]", json.dumps([shape])],
-        )
-        self._loaded = events
+    def in_free_form(self, value: Any) -> Any:
+        """Return what stands in a column of an object that the table does not spell out: its JSON as text."""
+        return _text(value)
+
+    def load(self, events: list[Event]) -> None:
+        """Load events; if those that were loaded last are the first of them, what is new."""
+        if self._loaded is None or events[: len(self._loaded)] != self._loaded:
+            self._execute(f"DROP TABLE IF EXISTS {self._name}")
+            self._execute(self._create)
+            self._loaded = []
+        new = events[len(self._loaded) :]
+        # A time can't be cast from JSON; from a text it can.
+        texts = self._columns.replace("timestamp(3)", "varchar")
+        for start in range(0, len(new), _AT_ONCE):
+            self._execute(
+                f"INSERT INTO {self._name} SELECT * FROM UNNEST("
+                f"CAST(CAST(json_parse(?) AS array(row({texts}))) AS array(row({self._columns}))))",
+                json.dumps([self.stored(event) for event in new[start : start + _AT_ONCE]]),
+            )
+        self._loaded = list(events)
+
+    def _execute(self, statement: str, *parameters: str) -> Any:
+        return self._connection.cursor().execute(statement, parameters or None)
 
 
 class Lake(Athena):
     """The queries over an event data store of CloudTrail Lake."""
 
-    name = "CloudTrail Lake's SQL on DuckDB, by sqlglot"
+    name = f"CloudTrail Lake's SQL on Trino {_VERSION}"
     output_format = "sql-lake"
-    types: ClassVar = {
-        "eventtime": "TIMESTAMP",
-        "readonly": "BOOLEAN",
-        "managementevent": "BOOLEAN",
-        "useridentity.sessioncontext.attributes.creationdate": "TIMESTAMP",
-    } | dict.fromkeys(Athena.free_form, "MAP(VARCHAR, VARCHAR)")
+    table = "lake.sql"
 
     def over_all_days(self, query: str) -> tuple[str, list[str]]:
         """Fill in the placeholders."""
-        return filled_in(query), []
+        values = {"$EDS_ID": self._name, "$FROM": "2000-01-01 00:00:00", "$TO": "2100-01-01 00:00:00"}
+        for name, value in values.items():
+            query = query.replace(name, value)
+        return query, []
 
-    def stored(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Return a record as an event data store has it: parameters as maps of texts."""
-        maps = {
-            name: {
-                key: value if isinstance(value, str) else json.dumps(value) for key, value in event[original].items()
-            }
-            for name, original in self.free_form.items()
-            if isinstance(event.get(original), dict)
-        }
-        return _lower(event) | dict.fromkeys(self.free_form) | maps
+    def stored(self, event: Event) -> Event:
+        """Return a record as an event data store has it: times as Trino writes them."""
+        record = super().stored(event)
+        for attributes in (record, value_of(record, "useridentity.sessioncontext.attributes") or {}):
+            for name in {"eventtime", "creationdate"} & attributes.keys():
+                attributes[name] = attributes[name].replace("T", " ").removesuffix("Z")
+        return record
 
-
-def filled_in(query: str) -> str:
-    """Return a query of CloudTrail Lake over the tests' table and all days."""
-    values = {"$EDS_ID": "cloudtrail_logs_pp", "$FROM": "2000-01-01 00:00:00", "$TO": "2100-01-01 00:00:00"}
-    for name, value in values.items():
-        query = query.replace(name, value)
-    return query
+    def in_free_form(self, value: Any) -> Any:
+        """Return a map of texts; what is no object is not stored."""
+        return {key: _text(inside) for key, inside in value.items()} if isinstance(value, dict) else None
 
 
-def _lower(record: dict[str, Any]) -> dict[str, Any]:
-    lower: dict[str, Any] = {}
-    for key, value in record.items():
-        text = str(value).lower() if isinstance(value, bool) else value
-        lower[key.lower()] = _lower(value) if isinstance(value, dict) else text
-    return lower
+def missing() -> list[str]:
+    """Return the programs that are needed and that are not there."""
+    return [*programs.missing("mvn"), *([] if jdk.find(_JDK) else [f"JDK {_JDK}"])]
+
+
+@contextmanager
+def running() -> Iterator[Connection]:
+    """Start a server, and stop it."""
+    home = jdk.find(_JDK)
+    assert home
+    classes = maven.build(SOURCE, "trino", str(home / "bin" / "javac"))
+    with started(classes, "LocalTrino", "LOCAL_TRINO_STARTED", str(home / "bin" / "java"), _OPTIONS) as url:
+        address = urlsplit(url)
+        properties = {"task_concurrency": "1"}  # the data are small
+        with connect(
+            host=str(address.hostname),
+            port=address.port or 0,
+            user="keywatch",
+            catalog="memory",
+            schema="default",
+            session_properties=properties,
+        ) as connection:
+            yield connection
+
+
+def _lower(value: Any) -> Any:
+    """Return a value with the names in it in lower case."""
+    if isinstance(value, list):
+        return [_lower(item) for item in value]
+    return {key.lower(): _lower(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _text(value: Any) -> str | None:
+    """Return a value as a text: JSON, unless it is one already."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _time(event: Event) -> datetime:
+    return datetime.fromisoformat(event["eventTime"])
+
+
+def _later(event: Event, by: timedelta) -> Event:
+    return event | {"eventTime": (_time(event) + by).strftime("%Y-%m-%dT%H:%M:%SZ")} if by else event

@@ -24,9 +24,10 @@ def parse(source: Path, queries: list[str], folder: Path) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
-def build(source: Path, name: str) -> Path:
+def build(source: Path, name: str, javac: str = "javac") -> Path:
     """Bring the jars of a folder's pom.xml and compile its one Java file, once for each version of both.
 
+    :param javac: the compiler, if it is not that on the PATH.
     :return: the folder of the classes; the jars are in `lib` beside it.
     """
     sources = [source / "pom.xml", *source.rglob("*.java")]
@@ -36,6 +37,6 @@ def build(source: Path, name: str) -> Path:
         where = [f"-DoutputDirectory={folder / 'lib'}", "-DincludeScope=runtime"]
         programs.run(["mvn", "-q", "-B", "-f", str(source / "pom.xml"), "dependency:copy-dependencies", *where])
         partial = folder / "classes.partial"
-        programs.run(["javac", "-nowarn", "-d", str(partial), "-cp", f"{folder / 'lib'}/*", str(sources[-1])])
+        programs.run([javac, "-nowarn", "-d", str(partial), "-cp", f"{folder / 'lib'}/*", str(sources[-1])])
         partial.rename(classes)
     return classes

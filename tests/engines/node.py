@@ -7,7 +7,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,7 +51,9 @@ class Node:
 
 
 @contextmanager
-def started(classes: Path, main: str, marker: str) -> Iterator[str]:
+def started(
+    classes: Path, main: str, marker: str, java: str = "java", options: Iterable[str] = ()
+) -> Iterator[str]:
     """Start a node on a free loopback port, yield its address, and stop it.
 
     Nothing is left behind, even if this process is killed: the node ends, and removes its folder, when its standard
@@ -60,11 +62,13 @@ def started(classes: Path, main: str, marker: str) -> Iterator[str]:
     :param classes: folder of the classes; the jars are in `lib` beside it.
     :param main: the class that starts the node.
     :param marker: what it prints in front of the address when it is ready.
+    :param java: the JVM, if it is not that on the PATH.
+    :param options: for the JVM, besides those that all nodes have.
     """
     with TemporaryDirectory(prefix="keywatch-node-", ignore_cleanup_errors=True) as folder:
         log = Path(folder) / "log"
         # The heap is small on purpose: what fits here fits on a real node.
-        command = ["java", "-Xms256m", "-Xmx1g", f"-Dlog4j2.configurationFile={_LOGGING}"]
+        command = [java, "-Xms256m", "-Xmx1g", f"-Dlog4j2.configurationFile={_LOGGING}", *options]
         command += ["-cp", f"{classes}:{classes.parent / 'lib'}/*", main, folder, "0"]
         with log.open("wb") as out:
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT)
