@@ -64,6 +64,7 @@ class Athena(Engine):
             for key in outer:
                 inside = inside.setdefault(key, {})
             inside[name] = self.types.get(path, "VARCHAR")
+        shape["resources"] = [dict.fromkeys(["accountid", "arn", "type"], "VARCHAR")]
         rows = ",".join(json.dumps(self.stored(event)) for event in events)
         self._connection.execute("DROP TABLE IF EXISTS cloudtrail_logs_pp")
         self._connection.execute(
@@ -114,5 +115,7 @@ def _lower(record: dict[str, Any]) -> dict[str, Any]:
     lower: dict[str, Any] = {}
     for key, value in record.items():
         text = str(value).lower() if isinstance(value, bool) else value
+        if isinstance(value, list):
+            text = [_lower(item) for item in value]
         lower[key.lower()] = _lower(value) if isinstance(value, dict) else text
     return lower
