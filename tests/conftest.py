@@ -77,7 +77,9 @@ def elasticsearch() -> Iterator[elastic.Elasticsearch]:
 def trino() -> Iterator[Connection]:
     """Return a connection to a real Trino server, started once a run."""
     if missing := athena.missing():
-        absent(f"no {', '.join(missing)}: a JDK 25 (Temurin's) and Maven run the Athena tests; JAVA_HOME may name the JDK")
+        absent(
+            f"no {', '.join(missing)}: a JDK 25 (Temurin's) and Maven run the Athena tests; JAVA_HOME may name the JDK"
+        )
     with athena.running() as connection:
         yield connection
 

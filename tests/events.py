@@ -20,15 +20,34 @@ ACCOUNT = "111122223333"
 MALLORY = f"arn:aws:iam::{ACCOUNT}:user/mallory"
 TRENT = f"arn:aws:iam::{ACCOUNT}:user/trent"
 ROLE = f"arn:aws:sts::{ACCOUNT}:assumed-role/app/session"
+ISSUER = f"arn:aws:iam::{ACCOUNT}:role/app"
+ADDRESS = "198.51.100.7"
+API_USER = f"arn:aws:iam::{ACCOUNT}:user/BedrockAPIKey-ab12"
 AKIA, ASIA = "AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE"
 
 INVOCATION_LONG = "correlation_aws_bedrock_invocation_multi_region_long_term_key"
+INVOCATION_API_KEY = "correlation_aws_bedrock_invocation_multi_region_api_key"
 INVOCATION_TEMPORARY = "correlation_aws_bedrock_invocation_multi_region_temporary_credentials"
+INVOCATION_ROLE = "correlation_aws_bedrock_invocation_multi_region_role_address"
+INVOCATION_DAY = "correlation_aws_bedrock_invocation_many_regions_in_a_day"
+USER_SESSION = "correlation_aws_bedrock_call_multi_region_user_session"
+MODELS = "correlation_aws_bedrock_many_models"
+CATALOGUE = "correlation_aws_bedrock_catalogue_multi_region_long_term_key"
 ACCESS_LONG = "aws_cloudtrail_bedrock_model_access_long_term_key"
+ACCESS_SESSION = "aws_cloudtrail_bedrock_model_access_user_session"
 ACCESS_TEMPORARY = "aws_cloudtrail_bedrock_model_access_temporary_credentials"
 ACCESS_REGIONS_LONG = "correlation_aws_bedrock_model_access_multi_region_long_term_key"
 ACCESS_REGIONS_TEMPORARY = "correlation_aws_bedrock_model_access_multi_region_temporary_credentials"
 DENIED = "correlation_aws_denied_enumeration_multi_region_long_term_key"
+DENIED_DESCRIBE = "correlation_aws_denied_describe_multi_region_long_term_key"
+DENIED_SESSION = "correlation_aws_denied_enumeration_multi_region_user_session"
+DENIED_DAY = "correlation_aws_denied_enumeration_many_regions_in_a_day"
+LOGGING_CHANGED = "aws_cloudtrail_bedrock_invocation_logging_changed"
+LOGGING_READ = "aws_cloudtrail_bedrock_invocation_logging_read_long_term_key"
+THROUGHPUT = "aws_cloudtrail_bedrock_provisioned_throughput"
+CHECKER = "aws_cloudtrail_key_checker_client"
+KEY_USER_OUTSIDE = "aws_cloudtrail_bedrock_api_key_user_outside_bedrock"
+KEY_USER_ADDED = "aws_cloudtrail_bedrock_api_key_user_credentials_added"
 
 MINUTE, HOUR = 60, 3600
 _MISSING = object()
@@ -49,15 +68,17 @@ def record(
     """Build a record in the shape of CloudTrail's: absent fields are absent, `error`-free calls have no errorCode."""
     kind = "AssumedRole" if isinstance(key, str) and key.startswith("ASIA") else "IAMUser"
     user = {"type": kind, "principalId": "AIDAEXAMPLE", "arn": arn, "accountId": ACCOUNT, "accessKeyId": key}
+    if kind == "AssumedRole":
+        user["sessionContext"] = {"sessionIssuer": {"type": "Role", "arn": ISSUER, "accountId": ACCOUNT}}
     number = next(_numbers)
     whole = {
         "eventVersion": "1.11",
         "userIdentity": {k: v for k, v in (user | (identity or {})).items() if v is not _MISSING},
-        "eventTime": (START + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "eventTime": _at(seconds),
         "eventSource": source,
         "eventName": name,
         "awsRegion": region,
-        "sourceIPAddress": "198.51.100.7",
+        "sourceIPAddress": ADDRESS,
         "userAgent": "aws-cli/2.15",
         "requestParameters": None,
         "responseElements": None,
@@ -69,6 +90,10 @@ def record(
         "eventCategory": "Management",
     } | fields
     return {k: v for k, v in whole.items() if v is not _MISSING and (k != "awsRegion" or v is not None)}
+
+
+def _at(seconds: float) -> str:
+    return (START + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 MISSING = _MISSING
@@ -88,6 +113,11 @@ def invoked(seconds: float, region: int | str, **fields: Any) -> dict[str, Any]:
         "requestParameters": {"modelId": "anthropic.claude-3-sonnet-20240229-v1:0"},
     } | fields
     return record(seconds, REGIONS[region] if isinstance(region, int) else region, **fields)
+
+
+def listed(seconds: float, region: int | str, **fields: Any) -> dict[str, Any]:
+    """Return a look at the catalogue of models."""
+    return access(seconds, region, **({"name": "ListFoundationModels"} | fields))
 
 
 def access(seconds: float, region: int | str, **fields: Any) -> dict[str, Any]:
@@ -110,55 +140,70 @@ class Scenario:
 
 
 def scenarios() -> Iterator[Scenario]:
-    """Yield the named scenarios. The rules' defaults are 5 Regions in 30 minutes for denials, 2 for invocations."""
+    """Yield the named scenarios, detection by detection."""
+    yield from _denials()
+    yield from _invocations()
+    yield from _sessions()
+    yield from _slow_and_broad()
+    yield from _model_access()
+    yield from _single_calls()
+
+
+def _denials() -> Iterator[Scenario]:
+    """Yield what is denied: 5 Regions in 30 minutes, and 4 in a day, which is why a sweep is found by both."""
     window = 30 * MINUTE
-    yield Scenario("one Region less than the threshold", [denied(60 * i, i) for i in range(4)])
-    yield Scenario("exactly at the threshold", [denied(60 * i, i) for i in range(5)], {DENIED: [MALLORY]})
-    yield Scenario(
-        "across an hour's edge",
-        [denied(50 * MINUTE + 300 * i, i) for i in range(5)],
-        {DENIED: [MALLORY]},
-    )
+    both, slow = {DENIED: [MALLORY], DENIED_DAY: [MALLORY]}, {DENIED_DAY: [MALLORY]}
+    yield Scenario("one Region less than the threshold", [denied(60 * i, i) for i in range(4)], slow)
+    yield Scenario("one Region less than both thresholds", [denied(60 * i, i) for i in range(3)])
+    yield Scenario("exactly at the threshold", [denied(60 * i, i) for i in range(5)], both)
+    yield Scenario("across an hour's edge", [denied(50 * MINUTE + 300 * i, i) for i in range(5)], both)
     yield Scenario(
         "the first and the last exactly the window apart",
         [*(denied(i, i) for i in range(4)), denied(window, 4)],
-        {DENIED: [MALLORY]},
+        both,
     )
     yield Scenario(
         "one Region again exactly the window later, four in all",
         [denied(0, 0), *(denied(window, i) for i in range(4))],
+        slow,
     )
     yield Scenario(
         "the window and a second apart",
         [*(denied(0, i) for i in range(4)), denied(window + 1, 4)],
+        slow,
         within_a_grain={DENIED: [MALLORY]},
     )
     yield Scenario(
         "the window and two grains apart",
         [*(denied(0, i) for i in range(4)), denied(window + 2 * MINUTE, 4)],
+        slow,
     )
     yield Scenario(
         "two principals interleaved, neither at the threshold",
-        [denied(10 * i, i, arn=MALLORY if i % 2 else TRENT) for i in range(8)],
+        [denied(10 * i, i, arn=MALLORY if i % 2 else TRENT) for i in range(6)],
     )
     yield Scenario(
         "two principals interleaved, both over it",
         [denied(10 * i, i, arn=MALLORY if i % 2 else TRENT) for i in range(10)],
-        {DENIED: [MALLORY, TRENT]},
+        {DENIED: [MALLORY, TRENT], DENIED_DAY: [MALLORY, TRENT]},
     )
     four = [denied(60 * i, i) for i in range(4)]
-    yield Scenario("duplicates of one event less than the threshold", [*four, *four])
-    yield Scenario("the same Region many times", [denied(i, i % 4) for i in range(200)])
-    yield Scenario("out of order", [denied(60 * i, i) for i in (3, 0, 4, 1, 2)], {DENIED: [MALLORY]})
+    yield Scenario("duplicates of one event less than the threshold", [*four, *four], slow)
+    yield Scenario("the same Region many times", [denied(i, i % 3) for i in range(200)])
+    yield Scenario("out of order", [denied(60 * i, i) for i in (3, 0, 4, 1, 2)], both)
     yield Scenario("no ARN", [denied(60 * i, i, arn=MISSING) for i in range(6)])
     yield Scenario("a null ARN", [denied(60 * i, i, arn=None) for i in range(6)])
     yield Scenario("an empty ARN", [denied(60 * i, i, arn="") for i in range(6)])
-    yield Scenario("no Region in some events", [*four, denied(300, "us-east-1", awsRegion=MISSING)])
-    yield Scenario("temporary credentials denied", [denied(60 * i, i, key=ASIA) for i in range(6)])
-    yield Scenario("a key that only looks alike", [denied(60 * i, i, key="XAKIA" + AKIA[4:]) for i in range(6)])
+    yield Scenario("no Region in some events", [*four, denied(300, "us-east-1", awsRegion=MISSING)], slow)
+    yield Scenario("temporary credentials of a role denied", [denied(60 * i, i, key=ASIA) for i in range(6)])
+    yield Scenario(
+        "a key that only looks alike",
+        [denied(60 * i, i, key="XAKIA" + AKIA[4:], identity={"type": "AssumedRole"}) for i in range(6)],
+    )
     yield Scenario(
         "denied and allowed mixed",
         [*four, *(denied(60 * i, i, errorCode=MISSING) for i in range(4, 9))],
+        slow,
     )
     yield Scenario(
         "denied as EC2 says it, among others",
@@ -168,109 +213,63 @@ def scenarios() -> Iterator[Scenario]:
                 ["Client.UnauthorizedOperation", "UnauthorizedOperation", "AccessDeniedException", "AccessDenied"]
             )
         ]
-        + [denied(300, 4, errorCode="VpceAccessDenied", source="s3.amazonaws.com", name="GetObject")],
-        {DENIED: [MALLORY]},
+        + [denied(300, 4, errorCode="VpceAccessDenied", source="s3.amazonaws.com", name="GetBucketAcl")],
+        both,
     )
     yield Scenario(
         "an error that is no denial",
         [denied(60 * i, i, errorCode="ThrottlingException") for i in range(6)],
     )
-    yield Scenario("Describe calls", [denied(60 * i, i, name="DescribeInstances") for i in range(6)])
+    yield Scenario(
+        "objects that may not be read, which are data events",
+        [
+            denied(60 * i, i, source="s3.amazonaws.com", name="GetObject", eventCategory="Data", managementEvent=False)
+            for i in range(6)
+        ],
+    )
+    described = {
+        "name": "DescribeInstances",
+        "source": "ec2.amazonaws.com",
+        "errorCode": "Client.UnauthorizedOperation",
+    }
+    yield Scenario(
+        "Describe calls",
+        [denied(60 * i, i, **described) for i in range(5)],
+        {DENIED_DESCRIBE: [MALLORY], DENIED_DAY: [MALLORY]},
+    )
+    yield Scenario("Describe calls in one Region less", [denied(60 * i, i, **described) for i in range(4)], slow)
+    yield Scenario(
+        "List and Describe calls, neither at the threshold",
+        [denied(0, 0), denied(1, 1), denied(2, 2, **described)],
+    )
     yield Scenario(
         "in another case, as Sigma compares",
         [denied(60 * i, i, name="LISTfunctions", errorCode="accessdenied", key=AKIA.lower()) for i in range(5)],
-        {DENIED: [MALLORY]},
-        missed_with_case=(DENIED,),
+        both,
+        missed_with_case=(DENIED, DENIED_DAY),
     )
     yield Scenario(
         "two attacks hours apart",
         [denied(shift + 60 * i, i) for shift in (0, 5 * HOUR) for i in range(5)],
-        {DENIED: [MALLORY, MALLORY]},
+        {DENIED: [MALLORY, MALLORY], DENIED_DAY: [MALLORY]},
     )
     yield Scenario(
         "one Region every ten minutes, four in any window",
         [denied(10 * MINUTE * i, i) for i in range(17)],
+        slow,
     )
+    yield Scenario("one Region every ten hours, three in any day", [denied(10 * HOUR * i, i) for i in range(5)])
+    yield Scenario("one attack that lasts", [denied(2 * MINUTE * i, i % 9) for i in range(60)], both)
+    session = {"key": ASIA, "identity": {"type": "IAMUser", "sessionContext": MISSING}}
     yield Scenario(
-        "one attack that lasts",
-        [denied(2 * MINUTE * i, i % 9) for i in range(60)],
-        {DENIED: [MALLORY]},
+        "denials of a session that GetSessionToken made of a user's key",
+        [denied(60 * i, i, **session, **(described if i % 2 else {})) for i in range(5)],
+        {DENIED_SESSION: [MALLORY]},
     )
-    yield Scenario("one Region invoked", [invoked(i, 0) for i in range(9)])
+    yield Scenario("such a session in one Region less", [denied(60 * i, i, **session) for i in range(4)])
     yield Scenario(
-        "models invoked in two Regions with a long-term key",
-        [invoked(0, 0), invoked(window, 1, name="ConverseStream")],
-        {INVOCATION_LONG: [MALLORY]},
-    )
-    yield Scenario(
-        "models invoked in two Regions, the window and two grains apart",
-        [invoked(0, 0), invoked(window + 2 * MINUTE, 1)],
-    )
-    api_user = f"arn:aws:iam::{ACCOUNT}:user/BedrockAPIKey-ab12"
-    yield Scenario(
-        "a Bedrock API key made in the console, denied, so without a marker",
-        [
-            invoked(
-                i, i, arn=api_user, key=MISSING, identity={"userName": "BedrockAPIKey-ab12"}, errorCode="AccessDenied"
-            )
-            for i in range(2)
-        ],
-        {INVOCATION_LONG: [api_user]},
-    )
-    yield Scenario(
-        "a Bedrock API key of any user, by its bearer marker",
-        [
-            invoked(i, i, key="", identity={"userName": "app"}, additionalEventData={"callWithBearerToken": True})
-            for i in range(2)
-        ],
-        {INVOCATION_LONG: [MALLORY]},
-    )
-    yield Scenario(
-        "no bearer marker",
-        [invoked(i, i, key="", additionalEventData={"callWithBearerToken": False}) for i in range(2)],
-    )
-    yield Scenario(
-        "a short-term Bedrock API key, as a role",
-        [
-            invoked(i, i, arn=ROLE, key=ASIA, additionalEventData={"callWithBearerToken": True, "inferenceRegion": "x"})
-            for i in range(3)
-        ],
-    )
-    yield Scenario(
-        "a user with temporary credentials",
-        [invoked(i, i, key=ASIA, identity={"type": "IAMUser", "userName": "BedrockAPIKey-ab12"}) for i in range(3)],
-    )
-    yield Scenario(
-        "models invoked in four Regions with temporary credentials",
-        [invoked(60 * i, i, arn=ROLE, key=ASIA) for i in range(4)],
-        {INVOCATION_TEMPORARY: [ROLE]},
-    )
-    yield Scenario(
-        "cross-Region inference from one Region",
-        [invoked(60 * i, 0, additionalEventData={"inferenceRegion": REGIONS[i]}) for i in range(8)],
-    )
-    yield Scenario(
-        "model access with a long-term key, one Region",
-        [access(0, 0), access(30, 0, name="GetFoundationModelAvailability")],
-        {ACCESS_LONG: [MALLORY, MALLORY]},
-    )
-    yield Scenario(
-        "model access with a long-term key, two Regions an hour apart",
-        [access(0, 0), access(HOUR, 1, name="PutFoundationModelEntitlement")],
-        {ACCESS_LONG: [MALLORY, MALLORY], ACCESS_REGIONS_LONG: [MALLORY]},
-    )
-    yield Scenario(
-        "model access from the console",
-        [access(60 * i, i, arn=ROLE, key=ASIA, sessionCredentialFromConsole="true") for i in range(4)],
-    )
-    yield Scenario(
-        "model access with a role, three Regions",
-        [access(60 * i, i, arn=ROLE, key=ASIA) for i in range(3)],
-        {ACCESS_TEMPORARY: [ROLE] * 3, ACCESS_REGIONS_TEMPORARY: [ROLE]},
-    )
-    yield Scenario(
-        "APIs that were always public",
-        [access(60 * i, i, name="ListFoundationModels") for i in range(4)],
+        "denials of a user in the console",
+        [denied(60 * i, i, **session, sessionCredentialFromConsole="true") for i in range(6)],
     )
     odd = f'arn:aws:sts::{ACCOUNT}:assumed-role/app/o\'brien "x" \\ %_*? | ünïcødé 名前'
     yield Scenario(
@@ -279,7 +278,277 @@ def scenarios() -> Iterator[Scenario]:
             denied(60 * i, i, arn=odd, userAgent="a'; DROP TABLE cloudtrail; -- \" | delete ${x} `y` \\")
             for i in range(5)
         ],
-        {DENIED: [odd]},
+        {DENIED: [odd], DENIED_DAY: [odd]},
+    )
+
+
+def _invocations() -> Iterator[Scenario]:
+    """Yield what users' keys and Bedrock API keys invoke: 3 Regions in 30 minutes, and 2."""
+    window, found = 30 * MINUTE, {INVOCATION_LONG: [MALLORY]}
+    yield Scenario("one Region invoked", [invoked(i, 0) for i in range(9)])
+    yield Scenario(
+        "models invoked in three Regions with a long-term key",
+        [invoked(0, 0), invoked(60, 2, name="CreateModelInvocationJob"), invoked(window, 1, name="ConverseStream")],
+        found,
+    )
+    yield Scenario(
+        "models invoked in three Regions, the window and two grains apart",
+        [invoked(0, 0), invoked(60, 2), invoked(window + 2 * MINUTE, 1)],
+    )
+    yield Scenario(
+        "one fail-over, and a Region for small requests",
+        [invoked(i, i % 2, **({"errorCode": "ThrottlingException"} if i == 2 else {})) for i in range(9)],
+    )
+    yield Scenario(
+        "three Regions as the root user", [invoked(i, i, identity={"type": "Root"}) for i in range(3)], found
+    )
+    yield Scenario(
+        "a Bedrock API key of any user, denied, so without a marker and without a key",
+        [invoked(i, i, key=MISSING, requestParameters=None, errorCode="AccessDenied") for i in range(3)],
+        found,
+    )
+    yield Scenario(
+        "a key whose id begins as a service-specific credential's",
+        [invoked(i, i, key="ACCA" + AKIA[4:], errorCode="AccessDenied") for i in range(3)],
+        found,
+    )
+    yield Scenario(
+        "a call, and the service's own record of it elsewhere",
+        [
+            invoked(0, 0),
+            invoked(0, 0, eventType="AwsServiceEvent"),
+            invoked(
+                1, 1, requestParameters=None, resources=[{"type": "AWS::Bedrock::Model", "ARN": "arn:aws:bedrock"}]
+            ),
+            invoked(1, 2, eventType="AwsServiceEvent"),
+        ],
+    )
+    yield Scenario(
+        "agents and inference by another endpoint, which are data events",
+        [invoked(i, i, name="InvokeInlineAgent", eventCategory="Data") for i in range(2)]
+        + [invoked(9, 2, name="CreateInference", source="bedrock-mantle.amazonaws.com", eventCategory="Data")],
+        found,
+    )
+    named = {"arn": API_USER, "key": MISSING, "identity": {"userName": "BedrockAPIKey-ab12"}}
+    yield Scenario(
+        "a Bedrock API key made in the console, denied, so without a marker",
+        [invoked(i, i, **named, errorCode="AccessDenied") for i in range(2)],
+        {INVOCATION_API_KEY: [API_USER]},
+    )
+    marked = {"additionalEventData": {"callWithBearerToken": True, "inferenceRegion": "x"}}
+    yield Scenario(
+        "a Bedrock API key of any user, by its bearer marker",
+        [invoked(i, i, key="", identity={"userName": "app"}, **marked) for i in range(2)],
+        {INVOCATION_API_KEY: [MALLORY]},
+    )
+    yield Scenario("a Bedrock API key in one Region", [invoked(i, 0, key="", **marked) for i in range(9)])
+    yield Scenario(
+        "no bearer marker",
+        [invoked(i, i, key="", additionalEventData={"callWithBearerToken": False}) for i in range(2)],
+    )
+    yield Scenario(
+        "a short-term Bedrock API key, as a role",
+        [invoked(i, i, arn=ROLE, key=ASIA, **marked) for i in range(2)],
+        {INVOCATION_API_KEY: [ROLE]},
+    )
+    yield Scenario(
+        "an API key on another endpoint, which has its marker elsewhere",
+        [
+            invoked(
+                i,
+                i,
+                name="CreateInference",
+                source=f"{source}.amazonaws.com",
+                key=MISSING,
+                requestParameters={"callWithBearerToken": True},
+                eventCategory="Data",
+            )
+            for i, source in enumerate(["bedrock-mantle", "aws-external-anthropic"])
+        ],
+        {INVOCATION_API_KEY: [MALLORY]},
+    )
+    yield Scenario(
+        "cross-Region inference from one Region",
+        [invoked(60 * i, 0, additionalEventData={"inferenceRegion": REGIONS[i]}) for i in range(8)],
+    )
+
+
+def _sessions() -> Iterator[Scenario]:
+    """Yield what sessions of users and of roles invoke: 3 Regions in 30 minutes."""
+    user: dict[str, Any] = {"key": ASIA, "identity": {"type": "IAMUser", "sessionContext": MISSING}}
+    yield Scenario(
+        "models invoked and listed in three Regions with a session of a user",
+        [invoked(0, 0, **user), listed(60, 1, **user), invoked(30 * MINUTE, 2, **user)],
+        {USER_SESSION: [MALLORY]},
+    )
+    yield Scenario("a session of a user in two Regions", [invoked(60 * i, i % 2, **user) for i in range(9)])
+    yield Scenario(
+        "a user in the console, in three Regions",
+        [invoked(60 * i, i, **user, sessionCredentialFromConsole="true") for i in range(3)],
+    )
+    whole = {INVOCATION_TEMPORARY: [ASIA], INVOCATION_ROLE: [f"{ISSUER} {ADDRESS}"]}
+    yield Scenario(
+        "models invoked in three Regions with one session of a role",
+        [invoked(60 * i, i, arn=ROLE, key=ASIA) for i in range(3)],
+        whole,
+    )
+    yield Scenario(
+        "one session of a role in two Regions", [invoked(60 * i, i % 2, arn=ROLE, key=ASIA) for i in range(9)]
+    )
+    yield Scenario(
+        "one session of a role from an address in each Region",
+        [invoked(60 * i, i, arn=ROLE, key=ASIA, sourceIPAddress=f"203.0.113.{i}") for i in range(3)],
+        {INVOCATION_TEMPORARY: [ASIA]},
+    )
+    yield Scenario(
+        "one role from one address with a session in each Region",
+        [invoked(60 * i, i, arn=f"{ROLE}-{i}", key=f"{ASIA[:-1]}{i}") for i in range(3)],
+        {INVOCATION_ROLE: [f"{ISSUER} {ADDRESS}"]},
+    )
+    yield Scenario(
+        "one function in four Regions, with a key and an address in each",
+        [invoked(60 * i, i, arn=ROLE, key=f"{ASIA[:-1]}{i}", sourceIPAddress=f"203.0.113.{i}") for i in range(4)],
+    )
+
+
+def _slow_and_broad() -> Iterator[Scenario]:
+    """Yield what is counted by day, by model, and in the catalogue: 4 Regions, 6 models, 3 Regions."""
+    yield Scenario(
+        "one Region every six hours with a long-term key",
+        [invoked(6 * HOUR * i, i, key="", additionalEventData={"callWithBearerToken": i == 3}) for i in range(4)],
+        {INVOCATION_DAY: [MALLORY]},
+    )
+    yield Scenario("one Region every ten hours with a long-term key", [invoked(10 * HOUR * i, i) for i in range(5)])
+    yield Scenario("three Regions in a day", [invoked(HOUR * i, i % 3) for i in range(20)])
+
+    def tried(count: int) -> list[dict[str, Any]]:
+        return [
+            invoked(20 * i, 0, arn=ROLE, key=ASIA, requestParameters={"modelId": f"us.example.model-{i}"})
+            for i in range(count)
+        ]
+
+    yield Scenario("six models with one session of a role, in one Region", tried(6), {MODELS: [ROLE]})
+    yield Scenario("five models, one of them again and again", [*tried(5), *tried(3), *tried(2)])
+    yield Scenario(
+        "six models in the console's playground",
+        [event | {"sessionCredentialFromConsole": "true"} for event in tried(6)],
+    )
+    yield Scenario(
+        "six models in six hours", [event | {"eventTime": _at(HOUR * i)} for i, event in enumerate(tried(6))]
+    )
+    yield Scenario(
+        "the catalogue listed in three Regions, on both endpoints",
+        [
+            listed(0, 0),
+            listed(9, 1, name="ListInferenceProfiles"),
+            listed(30 * MINUTE, 2, name="ListModels", source="bedrock-mantle.amazonaws.com"),
+        ],
+        {CATALOGUE: [MALLORY]},
+    )
+    yield Scenario("the catalogue listed in two Regions", [listed(i, i % 2) for i in range(9)])
+    yield Scenario("the catalogue listed by a role", [listed(60 * i, i, arn=ROLE, key=ASIA) for i in range(4)])
+
+
+def _model_access() -> Iterator[Scenario]:
+    """Yield calls about model access: a change is an alert each, and 3 Regions in an hour, with calls that ask."""
+    read = "GetFoundationModelAvailability"
+    yield Scenario(
+        "model access with a long-term key, one Region",
+        [access(0, 0), access(30, 0, name=read)],
+        {ACCESS_LONG: [MALLORY]},
+    )
+    yield Scenario(
+        "model access with a long-term key, three Regions in an hour",
+        [access(0, 0), access(60, 1, name=read), access(HOUR, 2, name="PutFoundationModelEntitlement")],
+        {ACCESS_LONG: [MALLORY, MALLORY], ACCESS_REGIONS_LONG: [MALLORY]},
+    )
+    yield Scenario(
+        "model access with a long-term key, three Regions in more than an hour",
+        [access(0, 0), access(60, 1, name=read), access(HOUR + 4 * MINUTE, 2)],
+        {ACCESS_LONG: [MALLORY, MALLORY]},
+    )
+    yield Scenario(
+        "a list of models kept up to date in two Regions",
+        [access(i, i % 2, name=read) for i in range(60)],
+        {ACCESS_LONG: []},
+    )
+    yield Scenario(
+        "model access from the console",
+        [access(60 * i, i, arn=ROLE, key=ASIA, sessionCredentialFromConsole="true") for i in range(4)],
+        {ACCESS_TEMPORARY: []},
+    )
+    yield Scenario(
+        "model access with a role, three Regions",
+        [access(60 * i, i, arn=ROLE, key=ASIA) for i in range(3)],
+        {ACCESS_TEMPORARY: [ROLE] * 3, ACCESS_REGIONS_TEMPORARY: [ROLE]},
+    )
+    yield Scenario(
+        "model access with a session of a user",
+        [access(0, 0, key=ASIA, identity={"type": "IAMUser"})],
+        {ACCESS_SESSION: [MALLORY], ACCESS_TEMPORARY: [], ACCESS_LONG: []},
+    )
+    yield Scenario(
+        "an application to a trusted access program, and a look at it",
+        [
+            access(0, 0, name="StartTrustedAccessProgramAccountApplication"),
+            access(60, 0, name="PutTrustedAccessProgramAccountEnrollment"),
+            access(90, 0, name="ListTrustedAccessPrograms"),
+        ],
+        {ACCESS_LONG: [MALLORY, MALLORY]},
+    )
+
+
+def _single_calls() -> Iterator[Scenario]:
+    """Yield calls that are an alert each."""
+    get, put, delete = (f"{verb}ModelInvocationLoggingConfiguration" for verb in ("Get", "Put", "Delete"))
+    role = {"arn": ROLE, "key": ASIA}
+    yield Scenario(
+        "the log of invocations asked for, put and deleted",
+        [access(0, 0, name=get), access(60, 0, name=put, **role), access(90, 0, name=delete)],
+        {LOGGING_READ: [MALLORY], LOGGING_CHANGED: [ROLE, MALLORY]},
+    )
+    yield Scenario("the log of invocations asked for by a role", [access(0, 0, name=get, **role)], {LOGGING_READ: []})
+    yield Scenario(
+        "throughput bought, looked at and given back",
+        [
+            access(60 * i, 0, name=f"{verb}ProvisionedModelThroughput", **role)
+            for i, verb in enumerate(["Create", "Get", "Delete"])
+        ],
+        {THROUGHPUT: [ROLE]},
+    )
+    clients = ["TruffleHog", "Boto3/1.43.74 iam_masscek/2.0", "aws-cli/2.15", "Boto3/1.43.74 md/Botocore#1.43.74"]
+    yield Scenario(
+        "checkers of stolen keys, and other clients",
+        [
+            access(i, 0, name="GetCallerIdentity", source="sts.amazonaws.com", userAgent=client)
+            for i, client in enumerate(clients)
+        ],
+        {CHECKER: [MALLORY, MALLORY]},
+    )
+    named = {"arn": API_USER, "identity": {"userName": "BedrockAPIKey-ab12"}}
+    yield Scenario(
+        "a user of a Bedrock API key outside Bedrock, and where it belongs",
+        [
+            access(0, 0, name="ListRoles", source="iam.amazonaws.com", **named),
+            access(60, 0, name="GetCallerIdentity", source="sts.amazonaws.com", **named),
+            access(90, 0, name="ListFoundationModels", **named),
+            access(99, 0, name="Decrypt", source="kms.amazonaws.com", arn=API_USER)
+            | {
+                "userIdentity": {"type": "IAMUser", "arn": API_USER, "userName": "BedrockAPIKey-ab12"}
+                | {"invokedBy": "bedrock.amazonaws.com"}
+            },
+        ],
+        {KEY_USER_OUTSIDE: [API_USER]},
+    )
+    yield Scenario(
+        "an access key for a user of a Bedrock API key, and for another",
+        [
+            access(
+                i, 0, name="CreateAccessKey", source="iam.amazonaws.com", requestParameters={"userName": name}, **role
+            )
+            for i, name in enumerate(["BedrockAPIKey-ab12", "bob", "AeaApiKey-ab12"])
+        ],
+        {KEY_USER_ADDED: [ROLE, ROLE]},
     )
 
 
@@ -291,9 +560,11 @@ _MARKERS = [True, False, "true", "TRUE", "yes", None]
 #: For each rule that counts: the calls, the key, the window and the threshold.
 _COUNTED = [
     (denied, AKIA, 30 * MINUTE, 5),
-    (invoked, AKIA, 30 * MINUTE, 2),
-    (invoked, ASIA, 30 * MINUTE, 4),
-    (access, AKIA, HOUR, 2),
+    (denied, AKIA, 24 * HOUR, 4),
+    (invoked, AKIA, 30 * MINUTE, 3),
+    (invoked, ASIA, 30 * MINUTE, 3),
+    (listed, AKIA, 30 * MINUTE, 3),
+    (access, AKIA, HOUR, 3),
     (access, ASIA, HOUR, 3),
 ]
 
@@ -306,6 +577,10 @@ _ODD: dict[str, st.SearchStrategy[Any]] = {
     "errorCode": st.sampled_from(_ERRORS),
     "awsRegion": st.sampled_from(["", "US-EAST-1", None, MISSING]),
     "userAgent": st.text(max_size=9),
+    "sourceIPAddress": st.sampled_from(["203.0.113.1", "", MISSING]),
+    "eventType": st.sampled_from(["AwsServiceEvent", "awsserviceevent", MISSING]),
+    "eventCategory": st.sampled_from(["Data", "data", MISSING]),
+    "requestParameters": st.builds(lambda model: {"modelId": model}, st.sampled_from(["a", "b", "A", "", None])),
     "sessionCredentialFromConsole": st.sampled_from(["true", "false", "True", MISSING]),
     "additionalEventData": st.builds(lambda marker: {"callWithBearerToken": marker}, st.sampled_from(_MARKERS)),
     "identity": st.builds(

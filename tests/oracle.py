@@ -54,15 +54,15 @@ def crossings(
 ) -> dict[str, list[float]]:
     """Return, for each group, the times at which a window of W (+ slack) seconds that ends there crosses the threshold.
 
-    An empty string is no value.
+    A group is named by the values of its fields. An empty string is no value.
     """
     spec = correlation["correlation"]
     window = seconds(spec["timespan"]) + slack
     groups: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for event in events:
-        group, value = (value_of(event, name) for name in (spec["group-by"][0], spec["condition"]["field"]))
-        if group and value and any(matches(rules[name], event) for name in spec["rules"]):
-            groups[group].append((datetime.fromisoformat(event["eventTime"]).timestamp(), value))
+        value, *group = (value_of(event, name) or "" for name in (spec["condition"]["field"], *spec["group-by"]))
+        if value and all(group) and any(matches(rules[name], event) for name in spec["rules"]):
+            groups[" ".join(group)].append((datetime.fromisoformat(event["eventTime"]).timestamp(), value))
     return {
         group: ends
         for group, seen in groups.items()

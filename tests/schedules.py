@@ -8,25 +8,42 @@ from typing import Any
 from sigma.pipelines.keywatch._pack import PACK
 
 import oracle
-from events import AKIA, ASIA, HOUR, MALLORY, MINUTE, access, denied, invoked
+from events import (
+    ACCESS_REGIONS_LONG,
+    ACCESS_REGIONS_TEMPORARY,
+    AKIA,
+    ASIA,
+    DENIED,
+    HOUR,
+    INVOCATION_LONG,
+    MALLORY,
+    MINUTE,
+    access,
+    denied,
+    invoked,
+)
 
 Event = dict[str, Any]
 RULES = oracle.load(PACK)
+#: One rule for each kind of call and each window, with the call and the key; no other rule that counts is looked at.
+PLANTED = {
+    DENIED: (denied, AKIA),
+    INVOCATION_LONG: (invoked, AKIA),
+    ACCESS_REGIONS_LONG: (access, AKIA),
+    ACCESS_REGIONS_TEMPORARY: (access, ASIA),
+}
+WATCHED = {*PLANTED, *(name for name, rule in RULES.items() if "detection" in rule)}
 
 
 def attacks() -> dict[str, dict[str, list[Event]]]:
-    """Return for each rule that counts attacks at many offsets to the schedule, by principal.
+    """Return for each rule of `PLANTED` attacks at many offsets to the schedule, by principal.
 
     They are the hardest to see whole, the last Region exactly the window after the others, and the easiest to see
     twice, all Regions at once.
     """
-    calls = {"denied": denied, "invocation": invoked, "model_access": access}
     found: dict[str, dict[str, list[Event]]] = {}
-    for name, rule in RULES.items():
-        if "correlation" not in rule:
-            continue
-        call = next(call for word, call in calls.items() if word in name)
-        key, spec = ASIA if "temporary" in name else AKIA, rule["correlation"]
+    for name, (call, key) in PLANTED.items():
+        spec = RULES[name]["correlation"]
         for offset in range(0, 2 * HOUR, 7 * MINUTE):
             for spread in (0, oracle.seconds(spec["timespan"])):
                 arn = f"{MALLORY}-{len(found)}-{offset}-{spread}"

@@ -19,7 +19,7 @@ from datadog_api_client.v2.model.security_monitoring_standard_rule_create_payloa
 from sigma.backends.keywatch.datadog.rule import WINDOWS
 
 from engines import datadog
-from events import DENIED, INVOCATION_LONG, INVOCATION_TEMPORARY, denied
+from events import DENIED, DENIED_DESCRIBE, DENIED_SESSION, denied
 from hostile import try_rules
 from keywatch.conversion.convert import Conversion
 from keywatch.errors import UserError
@@ -160,13 +160,23 @@ def test_what_is_wrong_is_found(path: list[Any], value: Any) -> None:
 def test_one_rule_a_detection_with_a_case_for_each_kind_of_credential() -> None:
     cases = {name: [(case["status"], case["condition"]) for case in p["cases"]] for name, p in PAYLOADS.items()}
     assert cases == {
-        "bedrock_model_access": [("medium", "a > 0"), ("low", "b > 0")],
-        "bedrock_invocation_multi_region": [("high", "a >= 2"), ("medium", "b >= 4")],
-        "bedrock_model_access_multi_region": [("high", "a >= 2"), ("medium", "b >= 3")],
-        "denied_enumeration_multi_region": [("medium", "a >= 5")],
+        "bedrock_api_key_user": [("high", "a > 0"), ("high", "b > 0")],
+        "bedrock_invocation_logging": [("medium", "a > 0"), ("low", "b > 0")],
+        "bedrock_invocation_many_regions_in_a_day": [("medium", "a >= 4")],
+        "bedrock_invocation_multi_region": [("high", "a >= 3"), ("high", "b >= 2"), ("high", "c >= 3")],
+        "bedrock_invocation_multi_region_role": [("medium", "a >= 3")],
+        "bedrock_invocation_multi_region_session": [("medium", "a >= 3")],
+        "bedrock_many_models": [("medium", "a >= 6")],
+        "bedrock_model_access": [("medium", "a > 0"), ("medium", "b > 0"), ("low", "c > 0")],
+        "bedrock_model_access_multi_region": [("high", "a >= 3"), ("medium", "b >= 3")],
+        "bedrock_model_catalogue_multi_region": [("medium", "a >= 3")],
+        "bedrock_provisioned_throughput": [("medium", "a > 0")],
+        "denied_enumeration_many_regions_in_a_day": [("low", "a >= 4")],
+        "denied_enumeration_multi_region": [("medium", "a >= 5"), ("medium", "b >= 5"), ("medium", "c >= 5")],
+        "key_checker": [("high", "a > 0")],
     }
-    [query] = PAYLOADS["denied_enumeration_multi_region"]["queries"]
-    assert (query["distinctFields"], query["groupByFields"]) == (["@awsRegion"], ["@userIdentity.arn"])
+    for query in PAYLOADS["denied_enumeration_multi_region"]["queries"]:
+        assert (query["distinctFields"], query["groupByFields"]) == (["@awsRegion"], ["@userIdentity.arn"])
 
 
 def with_timespans(folder: Path, **timespans: str) -> Path:
@@ -176,13 +186,12 @@ def with_timespans(folder: Path, **timespans: str) -> Path:
 
 
 def test_rules_of_a_detection_with_different_windows_are_rules_of_their_own(tmp_path: Path) -> None:
-    apart = payloads(converted("datadog", settings=with_timespans(tmp_path, **{INVOCATION_TEMPORARY: "1h"})))
+    apart = payloads(converted("datadog", settings=with_timespans(tmp_path, **{DENIED: "1h"})))
     assert len(apart) == len(PAYLOADS) + 1
-    windows = [p["options"]["evaluationWindow"] for name, p in apart.items() if "invocation" in name]
+    windows = [p["options"]["evaluationWindow"] for name, p in apart.items() if "denied_enumeration_multi" in name]
     assert windows == [1800, 3600]
-    together = payloads(
-        converted("datadog", settings=with_timespans(tmp_path, **{INVOCATION_TEMPORARY: "1h", INVOCATION_LONG: "1h"}))
-    )
+    every = dict.fromkeys([DENIED, DENIED_DESCRIBE, DENIED_SESSION], "1h")
+    together = payloads(converted("datadog", settings=with_timespans(tmp_path, **every)))
     assert list(together) == list(PAYLOADS)
 
 
@@ -197,7 +206,7 @@ def test_the_message_has_the_guide_in_datadogs_variables() -> None:
     message = PAYLOADS["bedrock_invocation_multi_region"]["message"]
     assert "Principal {{@userIdentity.arn}} ({{@userIdentity.type}})" in message
     assert "client {{@http.useragent}}" in message
-    thresholds = "2 or more distinct awsRegion within 30m; 4 or more distinct awsRegion within 30m"
+    thresholds = "; ".join(f"{number} or more distinct awsRegion within 30m" for number in (3, 2, 3))
     assert f"Set here: {thresholds}." in message
     assert not any("@" in re.sub(r"\{\{@[\w.]+\}\}", "", payload["message"]) for payload in PAYLOADS.values())
 

@@ -156,7 +156,10 @@ def test_each_detection_has_its_page_with_the_thresholds_that_are_set() -> None:
     for name in guides():
         rule = RULES[name]
         spec = rule.get("correlation")
-        when = f"{spec['condition']['gte']} Regions in {spec['timespan']}" if spec else "each call"
+        counted = (
+            {"awsRegion": "Regions", "requestParameters.modelId": "models"}[spec["condition"]["field"]] if spec else ""
+        )
+        when = f"{spec['condition']['gte']} {counted} in {spec['timespan']}" if spec else "each call"
         assert f"| `{name}` | {rule['level']} | {when} |" in rows
 
 

@@ -19,8 +19,9 @@ from engines.elastic import Elasticsearch
 from events import (
     ACCESS_LONG,
     DENIED,
+    INVOCATION_LONG,
+    MALLORY,
     MINUTE,
-    ROLE,
     access,
     denied,
     invoked,
@@ -48,11 +49,9 @@ def minutes(text: str) -> int:
 
 def test_many_principals_of_few_regions_do_not_trip_a_circuit_breaker(elasticsearch: Elasticsearch) -> None:
     """150,000 events of 10,000 principals: without leaving them out first, the windows of all fill 1 GB of heap."""
-    name = "correlation_aws_bedrock_invocation_multi_region_temporary_credentials"
-    key = {"key": "ASIAIOSFODNN7EXAMPLE"}
-    busy = [invoked(i % 3600, (i // 3600) % 2, arn=f"{ROLE}-{i % 10_000}", **key) for i in range(150_000)]
-    elasticsearch.load([*busy, *(invoked(i, i, arn=ROLE, **key) for i in range(4))])
-    assert [row[ARN] for row in elasticsearch.query(KIBANA[name]["query"])] == [ROLE]
+    busy = [invoked(i % 3600, (i // 3600) % 2, arn=f"{MALLORY}-{i % 10_000}") for i in range(150_000)]
+    elasticsearch.load([*busy, *(invoked(i, i) for i in range(4))])
+    assert [row[ARN] for row in elasticsearch.query(KIBANA[INVOCATION_LONG]["query"])] == [MALLORY]
 
 
 @pytest.mark.parametrize(
@@ -68,9 +67,7 @@ def test_kibana_rules_have_what_the_import_wants() -> None:
         assert rule["type"] == rule["language"] == "esql"
         assert rule["severity"] in ("low", "medium", "high", "critical")
         assert 0 < rule["risk_score"] <= 100
-        window = (
-            int(RULES[name]["correlation"]["timespan"].replace("1h", "60m")[:-1]) if "correlation" in RULES[name] else 0
-        )
+        window = oracle.seconds(RULES[name]["correlation"]["timespan"]) // 60 if "correlation" in RULES[name] else 0
         assert minutes(rule["from"]) == window + minutes(rule["interval"]) + 15
         assert rule["threat"][0]["framework"] == "MITRE ATT&CK"
         assert all(technique["name"] for tactic in rule["threat"] for technique in tactic["technique"])

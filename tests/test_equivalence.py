@@ -150,7 +150,7 @@ def test_a_correlation_of_another_group_and_count(name: str, engines: EngineOf, 
     assert found == []
     events = [*one_each, denied(299, 1, name="ListX", sourceIPAddress="198.51.100.0")]
     [found] = engines(name).found(conversion, events).values()
-    assert found == [MALLORY]
+    assert found == [f"{MALLORY} 198.51.100.0"]
 
 
 def test_table(engines: EngineOf) -> None:

@@ -19,7 +19,7 @@ from events import DENIED, HOUR, MALLORY, MINUTE, START, denied
 from hostile import try_rules, value_rule
 from keywatch.conversion.convert import Conversion
 from packs import one_rule, queries, written
-from schedules import attacks, time_of
+from schedules import WATCHED, attacks, time_of
 
 RULES = oracle.load(PACK)
 ARN = "userIdentity.arn"
@@ -82,15 +82,16 @@ def test_every_attack_is_one_new_alert(delay: int, opensearch_node: Node) -> Non
     """An alert is new where the run before did not find its bucket, as the plugin has it."""
     engine, planted = opensearch.OpenSearch(opensearch_node), attacks()
     events = [event for users in planted.values() for attack in users.values() for event in attack]
-    found: dict[str, set[str]] = {rule: set() for rule in MONITORS}
-    new: dict[str, list[str]] = {rule: [] for rule in MONITORS}
+    monitors = {rule: monitor for rule, monitor in MONITORS.items() if rule in WATCHED}
+    found: dict[str, set[str]] = {rule: set() for rule in monitors}
+    new: dict[str, list[str]] = {rule: [] for rule in monitors}
     for tick in range(0, 6 * HOUR, 15 * MINUTE):
         now = START.timestamp() + tick
         arrived = [event for event in events if time_of(event) + delay <= now]
         engine.load(arrived)
         if not arrived:
             continue
-        for rule, monitor in MONITORS.items():
+        for rule, monitor in monitors.items():
             assert monitor["schedule"] == {"period": {"interval": 15, "unit": "MINUTES"}}
             rows = opensearch.run(opensearch_node, monitor, now)
             keys = {row[ARN if rule in planted else "eventID"] for row in rows}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+import zipfile
+from gzip import decompress as gunzip
 from importlib import resources
 from pathlib import Path
 from string import Formatter
 from typing import Any
 
-import botocore
 import pytest
 import sigma.backends.keywatch
 import yaml
@@ -19,8 +22,24 @@ from sigma.pipelines.keywatch._pack import PACK, guides, read_yaml
 from sigma.validators.sigmahq.data import data_filename, data_taxonomy, data_windows_eventid, data_windows_provider
 
 import oracle
+from conftest import absent
+from events import Scenario, scenarios
 
 RULES = oracle.load(PACK)
+ACCESS_APIS = read_yaml(PACK / "bedrock_model_access_apis.yaml")
+KINDS = ["long_term_key", "user_session", "temporary_credentials"]
+KINDS_OF_INVOCATION = [
+    "call_user_session",
+    "invocation_api_key",
+    "invocation_long_term_key",
+    "invocation_temporary_credentials",
+]
+#: What a correlation may group by, so that a group is one who calls.
+GROUPS = [
+    ["userIdentity.arn"],
+    ["userIdentity.accessKeyId"],
+    ["userIdentity.sessionContext.sessionIssuer.arn", "sourceIPAddress"],
+]
 PATHS = sorted(PACK.rglob("*.yml"))
 #: The questions that a triage guide must answer.
 QUESTIONS = [
@@ -51,9 +70,9 @@ def test_file(path: Path) -> None:
     if "correlation" in rule:
         assert path.parent == PACK / "rules-correlations/cloud/aws/cloudtrail"
         assert path.name.startswith("correlation_aws_")
-        assert rule["correlation"]["condition"]["field"] == "awsRegion"
+        assert rule["correlation"]["condition"]["field"] in ("awsRegion", "requestParameters.modelId")
         assert rule["correlation"]["condition"]["gte"] >= 2
-        assert rule["correlation"]["group-by"] == ["userIdentity.arn"]
+        assert rule["correlation"]["group-by"] in GROUPS
     else:
         assert path.parent == PACK / "rules/cloud/aws/cloudtrail"
         assert path.name.startswith("aws_cloudtrail_")
@@ -116,34 +135,62 @@ def test_sigma_check_with_sigmahq_validators(tmp_path: Path) -> None:
     assert "Found 0 errors, 0 condition errors and 0 issues" in result.output
 
 
-def operations() -> set[str]:
-    """Return the operations of all Bedrock services in the installed botocore."""
-    data = Path(botocore.__file__).parent / "data"
-    found: set[str] = set()
-    for folder in data.glob("bedrock*"):
-        newest = max(folder.iterdir())
-        [path] = newest.glob("service-2.json*")
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            import gzip
-
-            content = gzip.decompress(content)
-        found |= set(json.loads(content)["operations"])
+@pytest.fixture(scope="session")
+def newest_operations(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """Return the operations of all Bedrock services in the newest botocore of the package index."""
+    folder = tmp_path_factory.mktemp("botocore")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "botocore"]
+    done = subprocess.run([*command, "--dest", str(folder)], check=False, capture_output=True, text=True)
+    if done.returncode:
+        absent(f"no package index that has botocore: {done.stderr.strip().splitlines()[-1]}")
+    [path] = folder.glob("botocore-*.whl")
+    with zipfile.ZipFile(path) as wheel:
+        models = [
+            name for name in wheel.namelist() if re.match(r"botocore/data/bedrock[^/]*/.*/service-2\.json\.gz", name)
+        ]
+        found = {operation for name in models for operation in json.loads(gunzip(wheel.read(name)))["operations"]}
     assert "InvokeModel" in found
     return found
 
 
-def test_model_access_apis_are_what_botocore_says() -> None:
-    listed = read_yaml(PACK / "bedrock_model_access_apis.yaml")
-    public = {name for name, api in listed.items() if api["status"] == "public"}
-    assert public == set(listed) & operations(), "an API's status changed: correct the list, the rules, the guides"
-    for name in (
-        "aws_cloudtrail_bedrock_model_access_long_term_key",
-        "aws_cloudtrail_bedrock_model_access_temporary_credentials",
-    ):
-        detection = RULES[name]["detection"]
-        selection = detection.get("selection_api") or detection["selection"]
-        assert selection["eventName"] == sorted(listed)
+def test_model_access_apis_are_what_the_newest_botocore_says(newest_operations: set[str]) -> None:
+    public = {name for name, api in ACCESS_APIS.items() if api["status"] == "public"}
+    assert public == set(ACCESS_APIS) & newest_operations, "an API's status changed: correct the list, rules and guides"
+    speaks_of_access = re.compile("Access|Entitle|Agreement|Enrol|UseCase")
+    unknown = set(filter(speaks_of_access.search, newest_operations)) - set(ACCESS_APIS)
+    assert not unknown, "new operations: decide in the list whether they are write, read or other"
+
+
+def test_model_access_rules_have_the_calls_of_the_list() -> None:
+    kinds = {
+        kind: sorted(name for name, api in ACCESS_APIS.items() if api["kind"] in kind)
+        for kind in ("write", "write read")
+    }
+    rules = {name: rule for name, rule in RULES.items() if name.startswith("aws_cloudtrail_bedrock_model_access_")}
+    assert len(rules) == 5
+    for name, rule in rules.items():
+        assert (
+            rule["detection"]["selection_call"]["eventName"] == kinds["write read" if "any_call" in name else "write"]
+        )
+
+
+def test_rules_of_invocations_have_the_same_calls() -> None:
+    selections = ("selection_call_bedrock", "selection_call_inference", "filter_main_service_event")
+    rules = [rule for name, rule in RULES.items() if "bedrock_invocation_" in name or "bedrock_call_" in name]
+    invoking = [rule["detection"] for rule in rules if "InvokeModel" in str(rule.get("detection"))]
+    assert len(invoking) == 6
+    assert len({json.dumps([detection[name] for name in selections]) for detection in invoking}) == 1
+
+
+@pytest.mark.parametrize("scenario", list(scenarios()), ids=lambda scenario: scenario.name)
+def test_a_call_is_of_one_kind_of_credential(scenario: Scenario) -> None:
+    """What one kind's rule counts, no other kind's counts: one call does not raise two alerts of one detection."""
+    invocation = [f"aws_cloudtrail_bedrock_{kind}" for kind in KINDS_OF_INVOCATION]
+    access = [f"aws_cloudtrail_bedrock_model_access_{kind}" for kind in KINDS]
+    denied = ["aws_cloudtrail_denied_enumeration_long_term_key", "aws_cloudtrail_denied_enumeration_user_session"]
+    for event in scenario.events:
+        for rules in (invocation, access, denied):
+            assert sum(oracle.matches(RULES[name], event) for name in rules) <= 1
 
 
 def test_every_alert_has_a_guide_that_answers_every_question() -> None:

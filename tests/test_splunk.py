@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from sigma.backends.keywatch.splunk.saved_search import conf_stanza, cron
+from sigma.pipelines.keywatch._pack import PACK
 
+import oracle
 from engines import spl
 from engines.conf import read_conf
 from events import DENIED, MISSING, denied
@@ -19,6 +21,8 @@ from keywatch.conversion.convert import Conversion, write
 from packs import attempted, converted, one_rule, queries, written
 
 SEARCHES = queries("splunk", "spl")
+
+RULES = oracle.load(PACK)
 
 
 def one_search(tmp_path: Path, selection: dict[str, Any]) -> str | list[str]:
@@ -88,9 +92,12 @@ def test_saved_searches(tmp_path: Path) -> None:
         assert stanza["dispatch.latest_time"] == "now"
         assert stanza["alert.suppress"] == "1"
         assert stanza["alert.suppress.period"] == f"{(window + 31) * 60}s"
-        assert stanza["alert.suppress.fields"] == ("userIdentity_arn" if window else "eventID")
-        assert json.loads(stanza["action.correlationsearch.annotations"])["mitre_attack"] in (["T1526"], ["T1078"])
-        assert "$userIdentity_arn$" in stanza["action.notable.param.rule_title"]
+        group = [field.replace(".", "_") for field in RULES[name].get("correlation", {}).get("group-by", ["eventID"])]
+        assert stanza["alert.suppress.fields"] == ",".join(group)
+        techniques = [tag.removeprefix("attack.").upper() for tag in RULES[name]["tags"] if tag.startswith("attack.t1")]
+        assert json.loads(stanza["action.correlationsearch.annotations"])["mitre_attack"] == techniques
+        named = group[0] if window else "userIdentity_arn"
+        assert f"${named}$" in stanza["action.notable.param.rule_title"]
         guide = json.loads(stanza["action.notable.param.next_steps"])
         assert guide["version"] == 1
         assert "What to do if it is an attack\n" in guide["data"]

@@ -98,7 +98,7 @@ def test_what_is_written(tmp_path: Path) -> None:
         assert f"{folder}/cloud/aws/cloudtrail/{name}.yml" in files
     for path in tmp_path.rglob("*.yml"):
         [document] = yaml.safe_load_all(path.read_text(encoding="utf-8"))
-        document["date"] = str(document["date"])
+        document |= {key: str(document[key]) for key in ("date", "modified") if key in document}
         schema = CORRELATION if "correlation" in document else RULE
         errors = [error.message for error in Draft202012Validator(schema).iter_errors(document)]
         assert not errors
@@ -118,12 +118,17 @@ def test_the_request_has_an_event_for_each_rule(tmp_path: Path) -> None:
             assert oracle.matches(rule, json.loads(after.split("\n```")[0]))
 
 
+def with_value(event: dict[str, Any], field: str, value: str) -> dict[str, Any]:
+    outer, _, rest = field.partition(".")
+    return event | {outer: with_value(event[outer], rest, value) if rest else value}
+
+
 @pytest.mark.parametrize("name", [name for name in RULES if "correlation" in RULES[name]])
-def test_an_example_in_several_regions_raises_the_correlation(name: str, tmp_path: Path) -> None:
+def test_an_example_with_several_values_raises_the_correlation(name: str, tmp_path: Path) -> None:
     spec = RULES[name]["correlation"]
     example = EXAMPLES[spec["rules"][0]]
     events = [
-        example | {"awsRegion": f"region-{number}", "eventID": str(number)}
+        with_value(example, spec["condition"]["field"], f"value-{number}") | {"eventID": str(number)}
         for number in range(spec["condition"]["gte"])
     ]
     (tmp_path / "events.json").write_text(json.dumps({"Records": events}))

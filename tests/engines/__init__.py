@@ -17,7 +17,7 @@ class Engine:
     name: str
     target: ClassVar[str]
     output_format: ClassVar[str | None] = None
-    #: Column that tells one alert from another: of a correlation, and of a single event.
+    #: Column of the principal, and the one that tells one alert of a single event from another.
     principal: ClassVar[str] = "userIdentity.arn"
     event: ClassVar[str] = "eventID"
     #: Columns of what is counted, and of evidence.
@@ -58,7 +58,7 @@ class Engine:
         return [self.alerts(conversion, events) for events in histories]
 
     def found(self, conversion: Conversion, events: list[dict[str, Any]]) -> dict[str, list[str]]:
-        """Return for each rule the principals that its alerts name; of a rule of single events, the events' IDs."""
+        """Return for each rule what its alerts name: the values of the group, or an event's ID."""
         return self.named(conversion, self.alerts(conversion, events))
 
     def found_each(
@@ -69,12 +69,16 @@ class Engine:
 
     def named(self, conversion: Conversion, alerts: dict[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
         """Return what alerts name."""
-        return {
-            name: [
-                str(row[self.principal if hasattr(conversion.rules[name], "group_by") else self.event]) for row in rows
-            ]
-            for name, rows in alerts.items()
-        }
+        return {name: [self._named(conversion.rules[name], row) for row in rows] for name, rows in alerts.items()}
+
+    def _named(self, rule: Any, row: dict[str, Any]) -> str:
+        columns = {_plain(column): value for column, value in row.items()}
+        return " ".join(str(columns[_plain(field)]) for field in getattr(rule, "group_by", None) or [self.event])
+
+
+def _plain(column: str) -> str:
+    """Return a column's name without what targets add to a field's: a type, other joints, another case."""
+    return "".join(filter(str.isalnum, column.removesuffix(".keyword").lower()))
 
 
 def only(conversion: Conversion, name: str) -> Conversion:

@@ -35,7 +35,13 @@ _APART = timedelta(days=10)
 #: Events in one INSERT.
 _AT_ONCE = 5_000
 #: Objects that the table does not spell out.
-_FREE_FORM = ("requestparameters", "responseelements", "additionaleventdata", "serviceeventdetails", "edgedevicedetails")
+_FREE_FORM = (
+    "requestparameters",
+    "responseelements",
+    "additionaleventdata",
+    "serviceeventdetails",
+    "edgedevicedetails",
+)
 Event = dict[str, Any]
 
 

@@ -75,7 +75,7 @@ def _signals(query: dict[str, Any], logs: list[dict[str, Any]], window: int, lea
         value, *group = (value_of(log, name) for name in names)
         if value and all(group):
             seen[tuple(group)].append((datetime.fromisoformat(log["eventTime"]).timestamp(), value))
-    return [group[0] for group, values in seen.items() if _most(sorted(values), window) >= least]
+    return [" ".join(group) for group, values in seen.items() if _most(sorted(values), window) >= least]
 
 
 def _most(values: list[tuple[float, str]], window: int) -> int:

@@ -38,9 +38,13 @@ _RENAMED = {
     "userIdentity.accountId": "cloud.account.id",
     "userIdentity.accessKeyId": "aws.cloudtrail.user_identity.access_key_id",
     "userIdentity.invokedBy": "aws.cloudtrail.user_identity.invoked_by",
+    "userIdentity.sessionContext.attributes.mfaAuthenticated": (
+        "aws.cloudtrail.user_identity.session_context.mfa_authenticated"
+    ),
     f"{_ISSUER}.type": f"{_STORED_ISSUER}.type",
     f"{_ISSUER}.arn": f"{_STORED_ISSUER}.arn",
     f"{_ISSUER}.userName": "user.name",
+    "resources.ARN": "aws.cloudtrail.resources.arn",
     "eventSource": "event.provider",
     "eventName": "event.action",
     "eventCategory": "aws.cloudtrail.event_category",

@@ -51,9 +51,7 @@ class Node:
 
 
 @contextmanager
-def started(
-    classes: Path, main: str, marker: str, java: str = "java", options: Iterable[str] = ()
-) -> Iterator[str]:
+def started(classes: Path, main: str, marker: str, java: str = "java", options: Iterable[str] = ()) -> Iterator[str]:
     """Start a node on a free loopback port, yield its address, and stop it.
 
     Nothing is left behind, even if this process is killed: the node ends, and removes its folder, when its standard
