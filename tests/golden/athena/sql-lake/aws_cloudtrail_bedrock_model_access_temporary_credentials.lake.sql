@@ -5,13 +5,17 @@
         useridentity.type AS "userIdentity.type",
         useridentity.username AS "userIdentity.userName",
         useridentity.accesskeyid AS "userIdentity.accessKeyId",
+        useridentity.sessioncontext.sessionissuer.arn AS "userIdentity.sessionContext.sessionIssuer.arn",
+        useridentity.sessioncontext.attributes.mfaauthenticated AS "userIdentity.sessionContext.attributes.mfaAuthenticated",
         sourceipaddress AS "sourceIPAddress",
+        vpcendpointid AS "vpcEndpointId",
         useragent AS "userAgent",
+        eventsource AS "eventSource",
         eventname AS "eventName",
         errorcode AS "errorCode",
         recipientaccountid AS "recipientAccountId",
         element_at(requestparameters, 'modelId') AS "requestParameters.modelId"
     FROM $EDS_ID
     WHERE eventtime BETWEEN TIMESTAMP '$FROM' AND TIMESTAMP '$TO'
-        AND (lower(eventsource) = 'bedrock.amazonaws.com' AND (lower(eventname) IN ('createfoundationmodelagreement', 'deletefoundationmodelagreement', 'getfoundationmodelavailability', 'getusecaseformodelaccess', 'listfoundationmodelagreementoffers', 'putfoundationmodelentitlement', 'putusecaseformodelaccess')) AND lower(useridentity.accesskeyid) LIKE 'asia%' ESCAPE '\' AND NOT coalesce(lower(sessioncredentialfromconsole) = 'true', false))
+        AND (lower(eventsource) = 'bedrock.amazonaws.com' AND (lower(eventname) IN ('createfoundationmodelagreement', 'deletefoundationmodelagreement', 'putfoundationmodelentitlement', 'puttrustedaccessprogramaccountenrollment', 'puttrustedaccessprogramorganizationenrollment', 'puttrustedaccessprogramprojectenrollment', 'putusecaseformodelaccess', 'starttrustedaccessprogramaccountapplication', 'starttrustedaccessprogramorganizationapplication', 'starttrustedaccessprogramprojectapplication')) AND lower(useridentity.accesskeyid) LIKE 'asia%' ESCAPE '\' AND NOT coalesce(lower(sessioncredentialfromconsole) = 'true' OR lower(useridentity.type) IN ('iamuser', 'root'), false))
 ORDER BY "time", "eventID";

@@ -5,15 +5,19 @@ WITH matched AS (
         useridentity.type AS "userIdentity.type",
         useridentity.username AS "userIdentity.userName",
         useridentity.accesskeyid AS "userIdentity.accessKeyId",
+        useridentity.sessioncontext.sessionissuer.arn AS "userIdentity.sessionContext.sessionIssuer.arn",
+        useridentity.sessioncontext.attributes.mfaauthenticated AS "userIdentity.sessionContext.attributes.mfaAuthenticated",
         sourceipaddress AS "sourceIPAddress",
+        vpcendpointid AS "vpcEndpointId",
         useragent AS "userAgent",
+        eventsource AS "eventSource",
         eventname AS "eventName",
         errorcode AS "errorCode",
         recipientaccountid AS "recipientAccountId",
         element_at(requestparameters, 'modelId') AS "requestParameters.modelId"
     FROM $EDS_ID
     WHERE eventtime BETWEEN TIMESTAMP '$FROM' AND TIMESTAMP '$TO'
-        AND (lower(eventsource) = 'bedrock.amazonaws.com' AND (lower(eventname) IN ('createfoundationmodelagreement', 'deletefoundationmodelagreement', 'getfoundationmodelavailability', 'getusecaseformodelaccess', 'listfoundationmodelagreementoffers', 'putfoundationmodelentitlement', 'putusecaseformodelaccess')) AND lower(useridentity.accesskeyid) LIKE 'asia%' ESCAPE '\' AND NOT coalesce(lower(sessioncredentialfromconsole) = 'true', false))
+        AND (lower(eventsource) = 'bedrock.amazonaws.com' AND (lower(eventname) IN ('createfoundationmodelagreement', 'deletefoundationmodelagreement', 'getfoundationmodelavailability', 'gettrustedaccessprogram', 'gettrustedaccessprogramaccountenrollment', 'gettrustedaccessprogramorganizationenrollment', 'gettrustedaccessprogramprojectenrollment', 'getusecaseformodelaccess', 'listfoundationmodelagreementoffers', 'listtrustedaccessprograms', 'putfoundationmodelentitlement', 'puttrustedaccessprogramaccountenrollment', 'puttrustedaccessprogramorganizationenrollment', 'puttrustedaccessprogramprojectenrollment', 'putusecaseformodelaccess', 'starttrustedaccessprogramaccountapplication', 'starttrustedaccessprogramorganizationapplication', 'starttrustedaccessprogramprojectapplication')) AND lower(useridentity.accesskeyid) LIKE 'asia%' ESCAPE '\' AND NOT coalesce(lower(sessioncredentialfromconsole) = 'true', false))
 ),
 present AS (
     SELECT *,
@@ -52,8 +56,12 @@ SELECT "userIdentity.arn", most_values AS value_count,
     array_sort(array_agg(DISTINCT "userIdentity.type") FILTER (WHERE "userIdentity.type" <> '')) AS "userIdentity.type",
     array_sort(array_agg(DISTINCT "userIdentity.userName") FILTER (WHERE "userIdentity.userName" <> '')) AS "userIdentity.userName",
     array_sort(array_agg(DISTINCT "userIdentity.accessKeyId") FILTER (WHERE "userIdentity.accessKeyId" <> '')) AS "userIdentity.accessKeyId",
+    array_sort(array_agg(DISTINCT "userIdentity.sessionContext.sessionIssuer.arn") FILTER (WHERE "userIdentity.sessionContext.sessionIssuer.arn" <> '')) AS "userIdentity.sessionContext.sessionIssuer.arn",
+    array_sort(array_agg(DISTINCT "userIdentity.sessionContext.attributes.mfaAuthenticated") FILTER (WHERE "userIdentity.sessionContext.attributes.mfaAuthenticated" <> '')) AS "userIdentity.sessionContext.attributes.mfaAuthenticated",
     array_sort(array_agg(DISTINCT "sourceIPAddress") FILTER (WHERE "sourceIPAddress" <> '')) AS "sourceIPAddress",
+    array_sort(array_agg(DISTINCT "vpcEndpointId") FILTER (WHERE "vpcEndpointId" <> '')) AS "vpcEndpointId",
     array_sort(array_agg(DISTINCT "userAgent") FILTER (WHERE "userAgent" <> '')) AS "userAgent",
+    array_sort(array_agg(DISTINCT "eventSource") FILTER (WHERE "eventSource" <> '')) AS "eventSource",
     array_sort(array_agg(DISTINCT "eventName") FILTER (WHERE "eventName" <> '')) AS "eventName",
     array_sort(array_agg(DISTINCT "errorCode") FILTER (WHERE "errorCode" <> '')) AS "errorCode",
     array_sort(array_agg(DISTINCT "recipientAccountId") FILTER (WHERE "recipientAccountId" <> '')) AS "recipientAccountId",

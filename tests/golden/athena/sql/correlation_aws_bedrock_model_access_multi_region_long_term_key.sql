@@ -5,15 +5,19 @@ WITH matched AS (
         useridentity.type AS "userIdentity.type",
         useridentity.username AS "userIdentity.userName",
         useridentity.accesskeyid AS "userIdentity.accessKeyId",
+        useridentity.sessioncontext.sessionissuer.arn AS "userIdentity.sessionContext.sessionIssuer.arn",
+        useridentity.sessioncontext.attributes.mfaauthenticated AS "userIdentity.sessionContext.attributes.mfaAuthenticated",
         sourceipaddress AS "sourceIPAddress",
+        vpcendpointid AS "vpcEndpointId",
         useragent AS "userAgent",
+        eventsource AS "eventSource",
         eventname AS "eventName",
         errorcode AS "errorCode",
         recipientaccountid AS "recipientAccountId",
         json_extract_scalar(requestparameters, '$.modelId') AS "requestParameters.modelId"
     FROM cloudtrail_logs_pp
     WHERE "timestamp" BETWEEN ? AND ?
-        AND (lower(eventsource) = 'bedrock.amazonaws.com' AND (lower(eventname) IN ('createfoundationmodelagreement', 'deletefoundationmodelagreement', 'getfoundationmodelavailability', 'getusecaseformodelaccess', 'listfoundationmodelagreementoffers', 'putfoundationmodelentitlement', 'putusecaseformodelaccess')) AND (lower(useridentity.accesskeyid) LIKE 'akia%' ESCAPE '\' OR lower(useridentity.username) LIKE 'bedrockapikey-%' ESCAPE '\' OR lower(useridentity.type) = 'iamuser' AND json_extract_scalar(additionaleventdata, '$.callWithBearerToken') = 'true') AND NOT coalesce(lower(useridentity.accesskeyid) LIKE 'asia%' ESCAPE '\', false))
+        AND (lower(eventsource) = 'bedrock.amazonaws.com' AND (lower(eventname) IN ('createfoundationmodelagreement', 'deletefoundationmodelagreement', 'getfoundationmodelavailability', 'gettrustedaccessprogram', 'gettrustedaccessprogramaccountenrollment', 'gettrustedaccessprogramorganizationenrollment', 'gettrustedaccessprogramprojectenrollment', 'getusecaseformodelaccess', 'listfoundationmodelagreementoffers', 'listtrustedaccessprograms', 'putfoundationmodelentitlement', 'puttrustedaccessprogramaccountenrollment', 'puttrustedaccessprogramorganizationenrollment', 'puttrustedaccessprogramprojectenrollment', 'putusecaseformodelaccess', 'starttrustedaccessprogramaccountapplication', 'starttrustedaccessprogramorganizationapplication', 'starttrustedaccessprogramprojectapplication')) AND (lower(useridentity.accesskeyid) LIKE 'akia%' ESCAPE '\' OR lower(useridentity.type) IN ('iamuser', 'root')) AND NOT coalesce(lower(useridentity.accesskeyid) LIKE 'asia%' ESCAPE '\', false))
 ),
 present AS (
     SELECT *,
@@ -34,9 +38,9 @@ present AS (
     FROM steps
 ),
 crossed AS (
-    SELECT *, CASE WHEN step = 1 AND value_count = 2 THEN 1 ELSE 0 END AS opens
+    SELECT *, CASE WHEN step = 1 AND value_count = 3 THEN 1 ELSE 0 END AS opens
     FROM counted
-    WHERE value_count >= 2 OR step = -1 AND value_count = 2 - 1
+    WHERE value_count >= 3 OR step = -1 AND value_count = 3 - 1
 ), numbered AS (
     SELECT *, sum(opens) OVER (
         PARTITION BY "userIdentity.arn" ORDER BY at, step DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
@@ -52,8 +56,12 @@ SELECT "userIdentity.arn", most_values AS value_count,
     array_sort(array_agg(DISTINCT "userIdentity.type") FILTER (WHERE "userIdentity.type" <> '')) AS "userIdentity.type",
     array_sort(array_agg(DISTINCT "userIdentity.userName") FILTER (WHERE "userIdentity.userName" <> '')) AS "userIdentity.userName",
     array_sort(array_agg(DISTINCT "userIdentity.accessKeyId") FILTER (WHERE "userIdentity.accessKeyId" <> '')) AS "userIdentity.accessKeyId",
+    array_sort(array_agg(DISTINCT "userIdentity.sessionContext.sessionIssuer.arn") FILTER (WHERE "userIdentity.sessionContext.sessionIssuer.arn" <> '')) AS "userIdentity.sessionContext.sessionIssuer.arn",
+    array_sort(array_agg(DISTINCT "userIdentity.sessionContext.attributes.mfaAuthenticated") FILTER (WHERE "userIdentity.sessionContext.attributes.mfaAuthenticated" <> '')) AS "userIdentity.sessionContext.attributes.mfaAuthenticated",
     array_sort(array_agg(DISTINCT "sourceIPAddress") FILTER (WHERE "sourceIPAddress" <> '')) AS "sourceIPAddress",
+    array_sort(array_agg(DISTINCT "vpcEndpointId") FILTER (WHERE "vpcEndpointId" <> '')) AS "vpcEndpointId",
     array_sort(array_agg(DISTINCT "userAgent") FILTER (WHERE "userAgent" <> '')) AS "userAgent",
+    array_sort(array_agg(DISTINCT "eventSource") FILTER (WHERE "eventSource" <> '')) AS "eventSource",
     array_sort(array_agg(DISTINCT "eventName") FILTER (WHERE "eventName" <> '')) AS "eventName",
     array_sort(array_agg(DISTINCT "errorCode") FILTER (WHERE "errorCode" <> '')) AS "errorCode",
     array_sort(array_agg(DISTINCT "recipientAccountId") FILTER (WHERE "recipientAccountId" <> '')) AS "recipientAccountId",

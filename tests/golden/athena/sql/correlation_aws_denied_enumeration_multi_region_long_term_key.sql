@@ -5,7 +5,10 @@ WITH matched AS (
         useridentity.type AS "userIdentity.type",
         useridentity.username AS "userIdentity.userName",
         useridentity.accesskeyid AS "userIdentity.accessKeyId",
+        useridentity.sessioncontext.sessionissuer.arn AS "userIdentity.sessionContext.sessionIssuer.arn",
+        useridentity.sessioncontext.attributes.mfaauthenticated AS "userIdentity.sessionContext.attributes.mfaAuthenticated",
         sourceipaddress AS "sourceIPAddress",
+        vpcendpointid AS "vpcEndpointId",
         useragent AS "userAgent",
         eventsource AS "eventSource",
         eventname AS "eventName",
@@ -13,7 +16,7 @@ WITH matched AS (
         recipientaccountid AS "recipientAccountId"
     FROM cloudtrail_logs_pp
     WHERE "timestamp" BETWEEN ? AND ?
-        AND ((lower(eventname) LIKE 'get%' ESCAPE '\' OR lower(eventname) LIKE 'list%' ESCAPE '\') AND (lower(errorcode) IN ('accessdenied', 'accessdeniedexception', 'client.unauthorizedoperation', 'unauthorizedoperation', 'vpceaccessdenied')) AND lower(useridentity.accesskeyid) LIKE 'akia%' ESCAPE '\')
+        AND ((lower(eventname) LIKE 'get%' ESCAPE '\' OR lower(eventname) LIKE 'list%' ESCAPE '\') AND (lower(errorcode) IN ('accessdenied', 'accessdeniedexception', 'client.unauthorizedoperation', 'unauthorizedoperation', 'vpceaccessdenied')) AND (lower(useridentity.accesskeyid) LIKE 'akia%' ESCAPE '\' OR lower(useridentity.type) IN ('iamuser', 'root')) AND NOT coalesce(lower(useridentity.accesskeyid) LIKE 'asia%' ESCAPE '\' OR lower(eventcategory) = 'data', false))
 ),
 present AS (
     SELECT *,
@@ -52,7 +55,10 @@ SELECT "userIdentity.arn", most_values AS value_count,
     array_sort(array_agg(DISTINCT "userIdentity.type") FILTER (WHERE "userIdentity.type" <> '')) AS "userIdentity.type",
     array_sort(array_agg(DISTINCT "userIdentity.userName") FILTER (WHERE "userIdentity.userName" <> '')) AS "userIdentity.userName",
     array_sort(array_agg(DISTINCT "userIdentity.accessKeyId") FILTER (WHERE "userIdentity.accessKeyId" <> '')) AS "userIdentity.accessKeyId",
+    array_sort(array_agg(DISTINCT "userIdentity.sessionContext.sessionIssuer.arn") FILTER (WHERE "userIdentity.sessionContext.sessionIssuer.arn" <> '')) AS "userIdentity.sessionContext.sessionIssuer.arn",
+    array_sort(array_agg(DISTINCT "userIdentity.sessionContext.attributes.mfaAuthenticated") FILTER (WHERE "userIdentity.sessionContext.attributes.mfaAuthenticated" <> '')) AS "userIdentity.sessionContext.attributes.mfaAuthenticated",
     array_sort(array_agg(DISTINCT "sourceIPAddress") FILTER (WHERE "sourceIPAddress" <> '')) AS "sourceIPAddress",
+    array_sort(array_agg(DISTINCT "vpcEndpointId") FILTER (WHERE "vpcEndpointId" <> '')) AS "vpcEndpointId",
     array_sort(array_agg(DISTINCT "userAgent") FILTER (WHERE "userAgent" <> '')) AS "userAgent",
     array_sort(array_agg(DISTINCT "eventSource") FILTER (WHERE "eventSource" <> '')) AS "eventSource",
     array_sort(array_agg(DISTINCT "eventName") FILTER (WHERE "eventName" <> '')) AS "eventName",

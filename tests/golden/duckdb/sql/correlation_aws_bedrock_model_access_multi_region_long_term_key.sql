@@ -1,9 +1,9 @@
 WITH matched AS (
     SELECT * FROM cloudtrail
-    WHERE lower("eventSource") = 'bedrock.amazonaws.com' AND (lower("eventName") IN ('createfoundationmodelagreement', 'deletefoundationmodelagreement', 'getfoundationmodelavailability', 'getusecaseformodelaccess', 'listfoundationmodelagreementoffers', 'putfoundationmodelentitlement', 'putusecaseformodelaccess')) AND ("userIdentity.accessKeyId" ILIKE 'AKIA%' ESCAPE '\' OR "userIdentity.userName" ILIKE 'BedrockAPIKey-%' ESCAPE '\' OR lower("userIdentity.type") = 'iamuser' AND "additionalEventData.callWithBearerToken" = 'true') AND NOT coalesce("userIdentity.accessKeyId" ILIKE 'ASIA%' ESCAPE '\', false)
+    WHERE lower("eventSource") = 'bedrock.amazonaws.com' AND (lower("eventName") IN ('createfoundationmodelagreement', 'deletefoundationmodelagreement', 'getfoundationmodelavailability', 'gettrustedaccessprogram', 'gettrustedaccessprogramaccountenrollment', 'gettrustedaccessprogramorganizationenrollment', 'gettrustedaccessprogramprojectenrollment', 'getusecaseformodelaccess', 'listfoundationmodelagreementoffers', 'listtrustedaccessprograms', 'putfoundationmodelentitlement', 'puttrustedaccessprogramaccountenrollment', 'puttrustedaccessprogramorganizationenrollment', 'puttrustedaccessprogramprojectenrollment', 'putusecaseformodelaccess', 'starttrustedaccessprogramaccountapplication', 'starttrustedaccessprogramorganizationapplication', 'starttrustedaccessprogramprojectapplication')) AND ("userIdentity.accessKeyId" ILIKE 'AKIA%' ESCAPE '\' OR lower("userIdentity.type") IN ('iamuser', 'root')) AND NOT coalesce("userIdentity.accessKeyId" ILIKE 'ASIA%' ESCAPE '\', false)
 ),
 possible AS (
-    SELECT "userIdentity.arn" FROM matched GROUP BY "userIdentity.arn" HAVING count(DISTINCT "awsRegion") >= 2
+    SELECT "userIdentity.arn" FROM matched GROUP BY "userIdentity.arn" HAVING count(DISTINCT "awsRegion") >= 3
 ),
 counted AS MATERIALIZED (
     SELECT *, count(DISTINCT "awsRegion") OVER (
@@ -14,7 +14,7 @@ counted AS MATERIALIZED (
     WHERE "userIdentity.arn" <> '' AND "awsRegion" <> ''
 ),
 crossed AS (
-    SELECT * FROM counted WHERE value_count >= 2
+    SELECT * FROM counted WHERE value_count >= 3
 ),
 opened AS (
     SELECT "userIdentity.arn", "eventTime", value_count,
@@ -38,8 +38,12 @@ SELECT "userIdentity.arn", most_values AS value_count,
     list_sort(list_distinct(list("userIdentity.type") FILTER ("userIdentity.type" <> ''))) AS "userIdentity.type",
     list_sort(list_distinct(list("userIdentity.userName") FILTER ("userIdentity.userName" <> ''))) AS "userIdentity.userName",
     list_sort(list_distinct(list("userIdentity.accessKeyId") FILTER ("userIdentity.accessKeyId" <> ''))) AS "userIdentity.accessKeyId",
+    list_sort(list_distinct(list("userIdentity.sessionContext.sessionIssuer.arn") FILTER ("userIdentity.sessionContext.sessionIssuer.arn" <> ''))) AS "userIdentity.sessionContext.sessionIssuer.arn",
+    list_sort(list_distinct(list("userIdentity.sessionContext.attributes.mfaAuthenticated") FILTER ("userIdentity.sessionContext.attributes.mfaAuthenticated" <> ''))) AS "userIdentity.sessionContext.attributes.mfaAuthenticated",
     list_sort(list_distinct(list("sourceIPAddress") FILTER ("sourceIPAddress" <> ''))) AS "sourceIPAddress",
+    list_sort(list_distinct(list("vpcEndpointId") FILTER ("vpcEndpointId" <> ''))) AS "vpcEndpointId",
     list_sort(list_distinct(list("userAgent") FILTER ("userAgent" <> ''))) AS "userAgent",
+    list_sort(list_distinct(list("eventSource") FILTER ("eventSource" <> ''))) AS "eventSource",
     list_sort(list_distinct(list("eventName") FILTER ("eventName" <> ''))) AS "eventName",
     list_sort(list_distinct(list("errorCode") FILTER ("errorCode" <> ''))) AS "errorCode",
     list_sort(list_distinct(list("recipientAccountId") FILTER ("recipientAccountId" <> ''))) AS "recipientAccountId",

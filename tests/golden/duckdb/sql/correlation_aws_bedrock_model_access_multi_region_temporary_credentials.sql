@@ -1,6 +1,6 @@
 WITH matched AS (
     SELECT * FROM cloudtrail
-    WHERE lower("eventSource") = 'bedrock.amazonaws.com' AND (lower("eventName") IN ('createfoundationmodelagreement', 'deletefoundationmodelagreement', 'getfoundationmodelavailability', 'getusecaseformodelaccess', 'listfoundationmodelagreementoffers', 'putfoundationmodelentitlement', 'putusecaseformodelaccess')) AND "userIdentity.accessKeyId" ILIKE 'ASIA%' ESCAPE '\' AND NOT coalesce(lower("sessionCredentialFromConsole") = 'true', false)
+    WHERE lower("eventSource") = 'bedrock.amazonaws.com' AND (lower("eventName") IN ('createfoundationmodelagreement', 'deletefoundationmodelagreement', 'getfoundationmodelavailability', 'gettrustedaccessprogram', 'gettrustedaccessprogramaccountenrollment', 'gettrustedaccessprogramorganizationenrollment', 'gettrustedaccessprogramprojectenrollment', 'getusecaseformodelaccess', 'listfoundationmodelagreementoffers', 'listtrustedaccessprograms', 'putfoundationmodelentitlement', 'puttrustedaccessprogramaccountenrollment', 'puttrustedaccessprogramorganizationenrollment', 'puttrustedaccessprogramprojectenrollment', 'putusecaseformodelaccess', 'starttrustedaccessprogramaccountapplication', 'starttrustedaccessprogramorganizationapplication', 'starttrustedaccessprogramprojectapplication')) AND "userIdentity.accessKeyId" ILIKE 'ASIA%' ESCAPE '\' AND NOT coalesce(lower("sessionCredentialFromConsole") = 'true', false)
 ),
 possible AS (
     SELECT "userIdentity.arn" FROM matched GROUP BY "userIdentity.arn" HAVING count(DISTINCT "awsRegion") >= 3
@@ -38,8 +38,12 @@ SELECT "userIdentity.arn", most_values AS value_count,
     list_sort(list_distinct(list("userIdentity.type") FILTER ("userIdentity.type" <> ''))) AS "userIdentity.type",
     list_sort(list_distinct(list("userIdentity.userName") FILTER ("userIdentity.userName" <> ''))) AS "userIdentity.userName",
     list_sort(list_distinct(list("userIdentity.accessKeyId") FILTER ("userIdentity.accessKeyId" <> ''))) AS "userIdentity.accessKeyId",
+    list_sort(list_distinct(list("userIdentity.sessionContext.sessionIssuer.arn") FILTER ("userIdentity.sessionContext.sessionIssuer.arn" <> ''))) AS "userIdentity.sessionContext.sessionIssuer.arn",
+    list_sort(list_distinct(list("userIdentity.sessionContext.attributes.mfaAuthenticated") FILTER ("userIdentity.sessionContext.attributes.mfaAuthenticated" <> ''))) AS "userIdentity.sessionContext.attributes.mfaAuthenticated",
     list_sort(list_distinct(list("sourceIPAddress") FILTER ("sourceIPAddress" <> ''))) AS "sourceIPAddress",
+    list_sort(list_distinct(list("vpcEndpointId") FILTER ("vpcEndpointId" <> ''))) AS "vpcEndpointId",
     list_sort(list_distinct(list("userAgent") FILTER ("userAgent" <> ''))) AS "userAgent",
+    list_sort(list_distinct(list("eventSource") FILTER ("eventSource" <> ''))) AS "eventSource",
     list_sort(list_distinct(list("eventName") FILTER ("eventName" <> ''))) AS "eventName",
     list_sort(list_distinct(list("errorCode") FILTER ("errorCode" <> ''))) AS "errorCode",
     list_sort(list_distinct(list("recipientAccountId") FILTER ("recipientAccountId" <> ''))) AS "recipientAccountId",

@@ -1,6 +1,6 @@
 WITH matched AS (
     SELECT * FROM cloudtrail
-    WHERE ("eventName" ILIKE 'Get%' ESCAPE '\' OR "eventName" ILIKE 'List%' ESCAPE '\') AND (lower("errorCode") IN ('accessdenied', 'accessdeniedexception', 'client.unauthorizedoperation', 'unauthorizedoperation', 'vpceaccessdenied')) AND "userIdentity.accessKeyId" ILIKE 'AKIA%' ESCAPE '\'
+    WHERE ("eventName" ILIKE 'Get%' ESCAPE '\' OR "eventName" ILIKE 'List%' ESCAPE '\') AND (lower("errorCode") IN ('accessdenied', 'accessdeniedexception', 'client.unauthorizedoperation', 'unauthorizedoperation', 'vpceaccessdenied')) AND ("userIdentity.accessKeyId" ILIKE 'AKIA%' ESCAPE '\' OR lower("userIdentity.type") IN ('iamuser', 'root')) AND NOT coalesce("userIdentity.accessKeyId" ILIKE 'ASIA%' ESCAPE '\' OR lower("eventCategory") = 'data', false)
 ),
 possible AS (
     SELECT "userIdentity.arn" FROM matched GROUP BY "userIdentity.arn" HAVING count(DISTINCT "awsRegion") >= 5
@@ -38,7 +38,10 @@ SELECT "userIdentity.arn", most_values AS value_count,
     list_sort(list_distinct(list("userIdentity.type") FILTER ("userIdentity.type" <> ''))) AS "userIdentity.type",
     list_sort(list_distinct(list("userIdentity.userName") FILTER ("userIdentity.userName" <> ''))) AS "userIdentity.userName",
     list_sort(list_distinct(list("userIdentity.accessKeyId") FILTER ("userIdentity.accessKeyId" <> ''))) AS "userIdentity.accessKeyId",
+    list_sort(list_distinct(list("userIdentity.sessionContext.sessionIssuer.arn") FILTER ("userIdentity.sessionContext.sessionIssuer.arn" <> ''))) AS "userIdentity.sessionContext.sessionIssuer.arn",
+    list_sort(list_distinct(list("userIdentity.sessionContext.attributes.mfaAuthenticated") FILTER ("userIdentity.sessionContext.attributes.mfaAuthenticated" <> ''))) AS "userIdentity.sessionContext.attributes.mfaAuthenticated",
     list_sort(list_distinct(list("sourceIPAddress") FILTER ("sourceIPAddress" <> ''))) AS "sourceIPAddress",
+    list_sort(list_distinct(list("vpcEndpointId") FILTER ("vpcEndpointId" <> ''))) AS "vpcEndpointId",
     list_sort(list_distinct(list("userAgent") FILTER ("userAgent" <> ''))) AS "userAgent",
     list_sort(list_distinct(list("eventSource") FILTER ("eventSource" <> ''))) AS "eventSource",
     list_sort(list_distinct(list("eventName") FILTER ("eventName" <> ''))) AS "eventName",

@@ -1,0 +1,20 @@
+    SELECT CAST(to_unixtime(eventtime) AS bigint) AS "time",
+        eventid AS "eventID",
+        useridentity.arn AS "userIdentity.arn",
+        awsregion AS "awsRegion",
+        useridentity.type AS "userIdentity.type",
+        useridentity.username AS "userIdentity.userName",
+        useridentity.accesskeyid AS "userIdentity.accessKeyId",
+        useridentity.sessioncontext.sessionissuer.arn AS "userIdentity.sessionContext.sessionIssuer.arn",
+        useridentity.sessioncontext.attributes.mfaauthenticated AS "userIdentity.sessionContext.attributes.mfaAuthenticated",
+        sourceipaddress AS "sourceIPAddress",
+        vpcendpointid AS "vpcEndpointId",
+        useragent AS "userAgent",
+        eventsource AS "eventSource",
+        eventname AS "eventName",
+        errorcode AS "errorCode",
+        recipientaccountid AS "recipientAccountId"
+    FROM $EDS_ID
+    WHERE eventtime BETWEEN TIMESTAMP '$FROM' AND TIMESTAMP '$TO'
+        AND (lower(eventsource) = 'bedrock.amazonaws.com' AND (lower(eventname) IN ('deletemodelinvocationloggingconfiguration', 'putmodelinvocationloggingconfiguration')))
+ORDER BY "time", "eventID";

@@ -1,0 +1,70 @@
+WITH matched AS (
+    SELECT CAST(to_unixtime(eventtime) AS bigint) AS "time",
+        useridentity.arn AS "userIdentity.arn",
+        awsregion AS "awsRegion",
+        useridentity.type AS "userIdentity.type",
+        useridentity.username AS "userIdentity.userName",
+        useridentity.accesskeyid AS "userIdentity.accessKeyId",
+        useridentity.sessioncontext.sessionissuer.arn AS "userIdentity.sessionContext.sessionIssuer.arn",
+        useridentity.sessioncontext.attributes.mfaauthenticated AS "userIdentity.sessionContext.attributes.mfaAuthenticated",
+        sourceipaddress AS "sourceIPAddress",
+        vpcendpointid AS "vpcEndpointId",
+        useragent AS "userAgent",
+        eventsource AS "eventSource",
+        eventname AS "eventName",
+        errorcode AS "errorCode",
+        recipientaccountid AS "recipientAccountId"
+    FROM $EDS_ID
+    WHERE eventtime BETWEEN TIMESTAMP '$FROM' AND TIMESTAMP '$TO'
+        AND ((lower(eventname) LIKE 'describe%' ESCAPE '\' OR lower(eventname) LIKE 'get%' ESCAPE '\' OR lower(eventname) LIKE 'list%' ESCAPE '\') AND (lower(errorcode) IN ('accessdenied', 'accessdeniedexception', 'client.unauthorizedoperation', 'unauthorizedoperation', 'vpceaccessdenied')) AND (lower(useridentity.type) IN ('iamuser', 'root')) AND lower(useridentity.accesskeyid) LIKE 'asia%' ESCAPE '\' AND NOT coalesce(lower(sessioncredentialfromconsole) = 'true' OR lower(eventcategory) = 'data', false))
+),
+present AS (
+    SELECT *,
+        lag("time") OVER (PARTITION BY "userIdentity.arn", "awsRegion" ORDER BY "time") AS before,
+        lead("time") OVER (PARTITION BY "userIdentity.arn", "awsRegion" ORDER BY "time") AS after
+    FROM matched
+    WHERE "userIdentity.arn" <> '' AND "awsRegion" <> ''
+), steps AS (
+    SELECT "userIdentity.arn", "time" AS at, 1 AS step FROM present
+    WHERE before IS NULL OR before < "time" - 1800
+    UNION ALL
+    SELECT "userIdentity.arn", "time" + 1800 AS at, -1 AS step FROM present
+    WHERE after IS NULL OR after > "time" + 1800
+), counted AS (
+    SELECT *, sum(step) OVER (
+        PARTITION BY "userIdentity.arn" ORDER BY at, step DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ) AS value_count
+    FROM steps
+),
+crossed AS (
+    SELECT *, CASE WHEN step = 1 AND value_count = 5 THEN 1 ELSE 0 END AS opens
+    FROM counted
+    WHERE value_count >= 5 OR step = -1 AND value_count = 5 - 1
+), numbered AS (
+    SELECT *, sum(opens) OVER (
+        PARTITION BY "userIdentity.arn" ORDER BY at, step DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ) AS alert_number
+    FROM crossed
+), alerts AS (
+    SELECT "userIdentity.arn", max(value_count) AS most_values, min(at) - 1800 AS window_start, max(at) AS window_end
+    FROM numbered GROUP BY "userIdentity.arn", alert_number
+)
+SELECT "userIdentity.arn", most_values AS value_count,
+    array_sort(array_agg(DISTINCT "awsRegion")) AS "awsRegion",
+    from_unixtime(min("time")) AS first_seen, from_unixtime(max("time")) AS last_seen, count(*) AS event_count,
+    array_sort(array_agg(DISTINCT "userIdentity.type") FILTER (WHERE "userIdentity.type" <> '')) AS "userIdentity.type",
+    array_sort(array_agg(DISTINCT "userIdentity.userName") FILTER (WHERE "userIdentity.userName" <> '')) AS "userIdentity.userName",
+    array_sort(array_agg(DISTINCT "userIdentity.accessKeyId") FILTER (WHERE "userIdentity.accessKeyId" <> '')) AS "userIdentity.accessKeyId",
+    array_sort(array_agg(DISTINCT "userIdentity.sessionContext.sessionIssuer.arn") FILTER (WHERE "userIdentity.sessionContext.sessionIssuer.arn" <> '')) AS "userIdentity.sessionContext.sessionIssuer.arn",
+    array_sort(array_agg(DISTINCT "userIdentity.sessionContext.attributes.mfaAuthenticated") FILTER (WHERE "userIdentity.sessionContext.attributes.mfaAuthenticated" <> '')) AS "userIdentity.sessionContext.attributes.mfaAuthenticated",
+    array_sort(array_agg(DISTINCT "sourceIPAddress") FILTER (WHERE "sourceIPAddress" <> '')) AS "sourceIPAddress",
+    array_sort(array_agg(DISTINCT "vpcEndpointId") FILTER (WHERE "vpcEndpointId" <> '')) AS "vpcEndpointId",
+    array_sort(array_agg(DISTINCT "userAgent") FILTER (WHERE "userAgent" <> '')) AS "userAgent",
+    array_sort(array_agg(DISTINCT "eventSource") FILTER (WHERE "eventSource" <> '')) AS "eventSource",
+    array_sort(array_agg(DISTINCT "eventName") FILTER (WHERE "eventName" <> '')) AS "eventName",
+    array_sort(array_agg(DISTINCT "errorCode") FILTER (WHERE "errorCode" <> '')) AS "errorCode",
+    array_sort(array_agg(DISTINCT "recipientAccountId") FILTER (WHERE "recipientAccountId" <> '')) AS "recipientAccountId"
+FROM alerts JOIN present USING ("userIdentity.arn")
+WHERE "time" BETWEEN window_start AND window_end
+GROUP BY "userIdentity.arn", most_values, window_start
+ORDER BY first_seen, "userIdentity.arn";

@@ -1,0 +1,21 @@
+    SELECT CAST(to_unixtime(from_iso8601_timestamp(eventtime)) AS bigint) AS "time",
+        eventid AS "eventID",
+        useridentity.arn AS "userIdentity.arn",
+        awsregion AS "awsRegion",
+        useridentity.type AS "userIdentity.type",
+        useridentity.username AS "userIdentity.userName",
+        useridentity.accesskeyid AS "userIdentity.accessKeyId",
+        useridentity.sessioncontext.sessionissuer.arn AS "userIdentity.sessionContext.sessionIssuer.arn",
+        useridentity.sessioncontext.attributes.mfaauthenticated AS "userIdentity.sessionContext.attributes.mfaAuthenticated",
+        sourceipaddress AS "sourceIPAddress",
+        vpcendpointid AS "vpcEndpointId",
+        useragent AS "userAgent",
+        eventsource AS "eventSource",
+        eventname AS "eventName",
+        errorcode AS "errorCode",
+        recipientaccountid AS "recipientAccountId",
+        json_extract_scalar(requestparameters, '$.userName') AS "requestParameters.userName"
+    FROM cloudtrail_logs_pp
+    WHERE "timestamp" BETWEEN ? AND ?
+        AND (lower(eventsource) = 'iam.amazonaws.com' AND (lower(eventname) IN ('createaccesskey', 'createloginprofile', 'updateloginprofile')) AND (lower(json_extract_scalar(requestparameters, '$.userName')) LIKE 'aeaapikey-%' ESCAPE '\' OR lower(json_extract_scalar(requestparameters, '$.userName')) LIKE 'bedrockapikey-%' ESCAPE '\'))
+ORDER BY "time", "eventID";
