@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, groupby
@@ -23,6 +24,10 @@ from sigma.types import SigmaFieldReference
 from keywatch.conversion.documents import Document, read_documents
 from keywatch.conversion.settings import check_rule_settings
 from keywatch.errors import UserError, line_of
+
+#: What pySigma adds to what is wrong: the file, which we name in front, and types as Python writes them.
+_STAGE = re.compile(r" \(while (?:converting|applying)[^()]* rule .*\)$", re.DOTALL)
+_TYPE = re.compile(r"<class '(?:\w+\.)*(\w+)'>")
 
 
 @dataclass
@@ -229,7 +234,8 @@ def _located(message: str, source: SigmaRuleLocation | None, words: str | None =
 def _message(error: Exception) -> str:
     """Say what an error says, without the file that pySigma adds: we name it in front, with the line."""
     if isinstance(error, SigmaError):
-        return str(error.args[0]) if error.args else type(error).__name__
+        said = str(error.args[0]) if error.args else type(error).__name__
+        return _TYPE.sub(r"\1", _STAGE.sub("", said))
     if isinstance(error, yaml.MarkedYAMLError):
         return str(error.problem)
     if isinstance(error, RecursionError):

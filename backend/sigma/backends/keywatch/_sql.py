@@ -11,7 +11,7 @@ from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, 
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
 from sigma.pipelines.keywatch._fields import ELEMENTS
-from sigma.types import CompareOperators, SigmaExists, SigmaFieldReference, SigmaString
+from sigma.types import CompareOperators, SigmaExists, SigmaExpansion, SigmaFieldReference, SigmaString
 
 
 class SQLBackend(ArtefactBackend, SlidingWindowBackend):
@@ -56,6 +56,8 @@ class SQLBackend(ArtefactBackend, SlidingWindowBackend):
 
     def convert_condition_field_eq_val(self, cond: ConditionFieldEqualsValueExpression, state: ConversionState) -> Any:
         """Compare a field, or one element of what may be a list, with a value."""
+        if isinstance(cond.value, SigmaExpansion):  # several values, each of which comes here again
+            return super().convert_condition_field_eq_val(cond, state)
         if isinstance(cond.value, SigmaExists) and not cond.value and cond.field.startswith(ELEMENTS):
             has_value = ConditionFieldEqualsValueExpression(cond.field, SigmaExists(True))
             return self.convert_condition_not(ConditionNOT([has_value]), state)

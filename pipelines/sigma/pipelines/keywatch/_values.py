@@ -12,7 +12,7 @@ from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaValueError
 from sigma.processing.transformations import ValueListPlaceholderTransformation
 from sigma.processing.transformations.base import DetectionItemTransformation, PreprocessingTransformation
-from sigma.rule import SigmaDetectionItem, SigmaRule
+from sigma.rule import SigmaDetection, SigmaDetectionItem, SigmaRule
 from sigma.types import (
     Placeholder,
     SigmaExists,
@@ -67,6 +67,19 @@ class OneCondition(PreprocessingTransformation):
 @dataclass
 class FillPlaceholders(ValueListPlaceholderTransformation):
     """Put the pipeline's variables in place of `%name%` in values with the modifier expand."""
+
+    def apply_detection_item(self, detection_item: SigmaDetectionItem) -> SigmaDetection | SigmaDetectionItem | None:
+        """Fill in the values of a field.
+
+        :raises SigmaValueError: for a regular expression that is no text, which pySigma lets through.
+        """
+        for value in detection_item.value:
+            if isinstance(value, SigmaRegularExpression) and not isinstance(value.regexp, SigmaString):
+                raise SigmaValueError(
+                    f"field '{detection_item.field}': its regular expression {value.regexp} is no text; put it in quotes",
+                    source=detection_item.source,
+                )
+        return super().apply_detection_item(detection_item)
 
     def placeholder_replacements(self, p: Placeholder) -> Iterable[SigmaString]:
         """Return the values of a placeholder.

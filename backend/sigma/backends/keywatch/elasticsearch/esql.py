@@ -19,6 +19,7 @@ from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.pipelines.keywatch._fields import ELEMENTS
 from sigma.types import (
     SigmaBool,
+    SigmaExpansion,
     SigmaNumber,
     SigmaRegularExpression,
     SigmaRegularExpressionFlag,
@@ -97,7 +98,7 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
 
     def convert_condition_field_eq_val(self, cond: ConditionFieldEqualsValueExpression, state: ConversionState) -> Any:
         """Compare a field, or one element of a list in Java's text of it, with a value."""
-        if not cond.field.startswith(ELEMENTS):
+        if not cond.field.startswith(ELEMENTS) or isinstance(cond.value, SigmaExpansion):
             return super().convert_condition_field_eq_val(cond, state)
         field, value = cond.field.removeprefix(ELEMENTS), cond.value
         if isinstance(value, SigmaNumber | SigmaBool):

@@ -30,6 +30,7 @@ from sigma.types import (
     SigmaBool,
     SigmaCasedString,
     SigmaExists,
+    SigmaExpansion,
     SigmaNumber,
     SigmaString,
     SigmaType,
@@ -157,9 +158,9 @@ class KeywatchSentinelBackend(ArtefactBackend, SentinelSliding):
 
     def convert_condition_field_eq_val(self, cond: ConditionFieldEqualsValueExpression, state: ConversionState) -> Any:
         """Compare a field with a value: a column, or what lies in a column that is JSON, and may be a list."""
-        if not cond.field.startswith(ELEMENTS):
-            return super().convert_condition_field_eq_val(cond, state)
         value = cond.value
+        if not cond.field.startswith(ELEMENTS) or isinstance(value, SigmaExpansion):
+            return super().convert_condition_field_eq_val(cond, state)
         if isinstance(value, SigmaExists) and not value:
             return f"not({self.convert_condition_field_eq_val(_with(cond.field, SigmaExists(True)), state)})"
         text, ways = texts(cond.field.removeprefix(ELEMENTS))
