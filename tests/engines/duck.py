@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sigma.backends.keywatch._correlation import id_of
+
 from engines import Engine
 from keywatch.conversion.convert import Conversion
 from keywatch.hunting.hunt import hunt
@@ -28,7 +30,7 @@ class DuckDB(Engine):
         coverage = Coverage()
         alerts = hunt(conversion, [str(self.path)], Selection(), coverage)
         assert not coverage.problems
-        names = {str(rule.id): name for name, rule in conversion.rules.items()}
+        names = {id_of(rule): name for name, rule in conversion.rules.items()}
         found: dict[str, list[str]] = {name: [] for name in conversion.queries}
         for alert in alerts:
             found[names[alert.rule_id]] += map(str, alert.group.values())
