@@ -1,16 +1,24 @@
 """Who must be found, in plain Python: from the rule files, Sigma's matching, and what a sliding value_count means.
 
-It shares no code with the backends or with pySigma; it is slow and short on purpose.
+It shares no code with the backends or with pySigma; it is slow and short on purpose. What the Sigma specification leaves
+open is decided here:
+
+- A path goes through lists, and a list of values has the value that is asked for if one of its elements does.
+- null, an empty text, an empty list and an empty object are no values.
+- The text of an object is its JSON without spaces, with the quotes in its texts as they are, not escaped.
 """
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import json
 import re
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +35,54 @@ def load(folder: Path) -> dict[str, Document]:
 
 
 def value_of(event: Event, name: str) -> str | None:
-    """Return a field as text: JSON's true and false, numbers as written, None where it is missing or null."""
-    value: Any = event
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value if value is None or isinstance(value, str) else json.dumps(value)
+    """Return a field that is no list as text; None where it is missing, null or empty."""
+    return next(iter(values_of(event, name)), None)
 
 
-def matches(rule: Document, event: Event) -> bool:
-    """Tell whether a rule matches an event."""
+def values_of(event: Event, name: str) -> list[str]:
+    """Return what a field holds, as texts: JSON's true and false, numbers as written, objects as JSON."""
+    return [text for value in _at(event, name.split(".")) if (text := _text(value))]
+
+
+def _at(value: Any, path: list[str]) -> Iterator[Any]:
+    if isinstance(value, list):
+        yield from chain.from_iterable(_at(element, path) for element in value)
+    elif not path:
+        yield value
+    elif isinstance(value, dict):
+        yield from _at(value.get(path[0]), path[1:])
+
+
+def _text(value: Any) -> str:
+    if value is None or value == {} or isinstance(value, str):
+        return value or ""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.replace('\\"', '"') if isinstance(value, dict) else text
+
+
+def matches(rule: Document, event: Event, placeholders: dict[str, list[Any]] | None = None) -> bool:
+    """Tell whether a rule matches an event.
+
+    :param placeholders: the values that stand for %name% under the modifier expand.
+    :raises AssertionError: for a keyword, which names no field.
+    """
     detection = rule["detection"]
-    found = {name: _selection(test, event) for name, test in detection.items() if name != "condition"}
+    found = {
+        name: _selection(test, event, placeholders or {}) for name, test in detection.items() if name != "condition"
+    }
+    conditions = detection["condition"]
+    return any(_holds(condition, found) for condition in ([conditions] if isinstance(conditions, str) else conditions))
 
+
+def _holds(condition: str, found: dict[str, bool]) -> bool:
     def quantified(match: re.Match[str]) -> str:
-        hits = [hit for name, hit in found.items() if fnmatchcase(name, match[2])]
-        return str(any(hits) if match[1] == "1" else all(hits))
+        pattern = "*" if match[2] == "them" else match[2]
+        hits = [hit for name, hit in found.items() if fnmatchcase(name, pattern) and not name.startswith("_")]
+        return str(all(hits) if match[1] == "all" else any(hits))
 
-    expression = re.sub(r"\b(1|all) of ([\w*]+)", quantified, detection["condition"])
-    words = re.sub(r"\b(?!and\b|or\b|not\b|True\b|False\b)[a-z_]\w*", lambda m: str(found[m[0]]), expression)
-    assert not set(words.split()) - {"and", "or", "not", "True", "False", "(", ")"}
+    expression = re.sub(r"\b(1|any|all) of ([\w*]+)", quantified, condition)
+    words = re.sub(r"\b(?!(?:and|or|not|True|False)\b)[A-Za-z_]\w*", lambda m: str(found[m[0]]), expression)
+    assert not set(re.findall(r"[^\s()]+", words)) - {"and", "or", "not", "True", "False"}
     return bool(eval(words))
 
 
@@ -85,37 +122,117 @@ def cased(document: Document) -> Document:
     """Return a rule as a target means it that compares with regard to case."""
     if "detection" not in document:
         return document
-    detection = {
-        name: {f"{key}|cased": value for key, value in test.items()} if isinstance(test, dict) else test
-        for name, test in document["detection"].items()
-    }
-    return document | {"detection": detection}
+
+    def with_case(test: Any) -> Any:
+        if isinstance(test, list):
+            return [with_case(part) for part in test]
+        return {f"{key}|cased": value for key, value in test.items()} if isinstance(test, dict) else test
+
+    detection = {name: with_case(test) for name, test in document["detection"].items()}
+    return document | {"detection": detection | {"condition": document["detection"]["condition"]}}
 
 
-def _selection(test: dict[str, Any], event: Event) -> bool:
-    return all(_item(key, wanted, event) for key, wanted in test.items())
+def _selection(test: Any, event: Event, placeholders: dict[str, list[Any]]) -> bool:
+    if isinstance(test, list):
+        return any(_selection(part, event, placeholders) for part in test)
+    assert isinstance(test, dict), "a keyword"
+    return all(_item(key, wanted, event, placeholders) for key, wanted in test.items())
 
 
-def _item(key: str, wanted: Any, event: Event) -> bool:
+def _item(key: str, wanted: Any, event: Event, placeholders: dict[str, list[Any]]) -> bool:
     name, *modifiers = key.split("|")
-    value = value_of(event, name)
-    return any(_equal(option, value, modifiers) for option in (wanted if isinstance(wanted, list) else [wanted]))
+    options = wanted if isinstance(wanted, list) and wanted else [wanted or None if wanted == [] else wanted]
+    if "expand" in modifiers:
+        options = [value for option in options for value in _expanded(str(option), placeholders)]
+    quantified = all if "all" in modifiers else any
+    found = quantified(
+        any(_item_matches(form, event, name, modifiers) for form in _forms(option, modifiers)) for option in options
+    )
+    return not found if "neq" in modifiers else found
 
 
-def _equal(wanted: Any, value: str | None, modifiers: list[str]) -> bool:
-    if wanted is None or value is None:
-        return wanted is None and value is None
+def _expanded(text: str, placeholders: dict[str, list[Any]]) -> list[str]:
+    parts = re.split(r"%(\w+)%", text)
+    found = [""]
+    for number, part in enumerate(parts):
+        found = [before + str(value) for before in found for value in (placeholders[part] if number % 2 else [part])]
+    return found
+
+
+def _forms(option: Any, modifiers: list[str]) -> list[Any]:
+    """Return the values that one in a rule stands for: encoded, or with another sign in front of its parameters."""
+    if "windash" in modifiers:
+        dashes = "-/\u2013\u2014\u2015"
+        return [re.sub(r"\B[-/]\b", dash, option) for dash in dashes]
+    if {"wide", "base64", "base64offset"} & set(modifiers):
+        data = option.encode("utf-16-le" if "wide" in modifiers else "utf-8")
+        if "base64" in modifiers:
+            return [base64.b64encode(data).decode()]
+        if "base64offset" in modifiers:
+            # What of the encoded text depends on nothing in front of the value or behind it.
+            starts, ends = (0, 2, 3), (None, -3, -2)
+            return [
+                base64.b64encode(b" " * shift + data)[starts[shift] : ends[(len(data) + shift) % 3]].decode()
+                for shift in range(3)
+            ]
+    return [option]
+
+
+def _item_matches(wanted: Any, event: Event, name: str, modifiers: list[str]) -> bool:
+    values = values_of(event, name)
+    if "exists" in modifiers:
+        return bool(values) == wanted
+    if wanted is None or wanted == "":
+        return bool(values) if {"contains", "startswith", "endswith"} & set(modifiers) and wanted == "" else not values
+    if "fieldref" in modifiers:
+        return any(_refers(value, other, modifiers) for value in values for other in values_of(event, wanted))
+    return any(_equal(wanted, value, modifiers) for value in values)
+
+
+def _refers(value: str, other: str, modifiers: list[str]) -> bool:
+    value, other = _lower(value), _lower(other)
+    if "startswith" in modifiers:
+        return value.startswith(other)
+    if "endswith" in modifiers:
+        return value.endswith(other)
+    return other in value if "contains" in modifiers else value == other
+
+
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    "gt": lambda a, b: a > b,
+    "gte": lambda a, b: a >= b,
+    "lt": lambda a, b: a < b,
+    "lte": lambda a, b: a <= b,
+}
+_FLAGS = {
+    "i": re.IGNORECASE, "ignorecase": re.IGNORECASE, "m": re.MULTILINE, "multiline": re.MULTILINE,
+    "s": re.DOTALL, "dotall": re.DOTALL,
+}  # fmt: skip
+
+
+def _equal(wanted: Any, value: str, modifiers: list[str]) -> bool:
     if "cidr" in modifiers:
         try:
             return ipaddress.ip_address(value) in ipaddress.ip_network(wanted)
         except ValueError:
             return False
+    for name, compare in _COMPARISONS.items():
+        if name in modifiers:
+            try:
+                return compare(float(value), float(wanted))
+            except ValueError:
+                return False
+    if "re" in modifiers:
+        flags = re.RegexFlag(0)
+        for name in modifiers:
+            flags |= _FLAGS.get(name, re.RegexFlag(0))
+        return re.search(wanted, value, flags) is not None
     if not isinstance(wanted, str):
         return value.lower() == json.dumps(wanted)
     pattern = _regex(wanted)
-    if "startswith" in modifiers or "contains" in modifiers:
+    if {"startswith", "contains", "base64offset"} & set(modifiers):
         pattern += ".*"
-    if "endswith" in modifiers or "contains" in modifiers:
+    if {"endswith", "contains", "base64offset"} & set(modifiers):
         pattern = ".*" + pattern
     if "cased" in modifiers:
         return re.fullmatch(pattern, value, re.DOTALL) is not None

@@ -7,6 +7,7 @@ keeps to them. What Splunk's documentation leaves open, whether a window's far e
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 import re
@@ -61,26 +62,43 @@ def run(
     return rows
 
 
-def flat(record: dict[str, Any], prefix: str = "") -> Row:
-    """Return a CloudTrail record as JSON extraction and the add-on make it: dotted names, texts, no nulls."""
-    row: Row = {}
-    for key, value in record.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict):
-            row |= flat(value, f"{name}.")
-        elif value is not None:
-            row[name] = {True: "true", False: "false"}.get(value, value) if isinstance(value, bool) else str(value)
-    if not prefix:
-        row.setdefault("errorCode", "success")  # the add-on's EVAL-errorCode
-        row["_time"] = datetime.fromisoformat(record["eventTime"]).timestamp()
+def flat(record: dict[str, Any]) -> Row:
+    """Return a CloudTrail record as JSON extraction and the add-on make it: dotted names, texts, no nulls.
+
+    The elements of a list are the values of one field, and {} stands behind the list's name.
+    """
+    row = dict(_extracted(record, ""))
+    row.setdefault("errorCode", "success")  # the add-on's EVAL-errorCode
+    row["_time"] = datetime.fromisoformat(record["eventTime"]).timestamp()
+    row["_raw"] = record
     return row
 
 
+def _extracted(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inside in value.items():
+            yield from _extracted(inside, f"{name}.{key}" if name else key)
+    elif isinstance(value, list):
+        values: dict[str, list[str]] = {}
+        for element in value:
+            for path, found in _extracted(element, f"{name}{{}}"):
+                values.setdefault(path, []).extend(_each(found))
+        yield from values.items()
+    elif value is not None and value != "":
+        yield name, value if isinstance(value, str) else json.dumps(value)
+
+
+def _each(value: Any) -> list[Any]:
+    """Return the values of a field, of which it may have none, one or several."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
 def _split(text: str, sign: str) -> list[str]:
-    """Split at a sign outside quotes."""
-    parts, quoted, escaped = [""], "", False
+    """Split at a sign outside quotes and brackets."""
+    parts, quoted, escaped, depth = [""], "", False, 0
     for char in text:
-        if char == sign and not quoted:
+        depth += 0 if quoted else (char == "(") - (char == ")")
+        if char == sign and not quoted and depth == 0:
             parts.append("")
             continue
         if not escaped and char in "\"'" and quoted in ("", char):
@@ -140,16 +158,19 @@ class _Search:
         if token in ("index", "sourcetype"):
             self.tokens.popleft(), self.tokens.popleft()
             return lambda _: True
+        if token == "*":
+            return lambda _: True
+        name = _unquote(token) if token.startswith('"') else token
         sign = self.tokens.popleft()
         if sign == "IN":
             assert self.tokens.popleft() == "("
             patterns = []
             while (value := self.tokens.popleft()) != ")":
                 patterns += [_matcher(value)] if value != "," else []
-            return lambda row: token in row and any(match(row[token]) for match in patterns)
+            return lambda row: any(match(value) for value in _each(row.get(name)) for match in patterns)
         assert sign == "=", sign
         match = _matcher(self.tokens.popleft())
-        return lambda row: token in row and match(row[token])
+        return lambda row: any(map(match, _each(row.get(name))))
 
 
 def _search_tokens(text: str) -> list[str]:
@@ -227,6 +248,9 @@ class _Eval:
 
     def _term(self) -> Callable[[Row], Any]:
         kind, text = self.tokens.popleft()
+        if text == "-":
+            term = self._term()
+            return lambda row: -term(row)
         if kind == "string":
             return lambda _: _unquote(text)
         if kind == "number":
@@ -239,16 +263,41 @@ class _Eval:
 
     def _call(self, name: str) -> Callable[[Row], Any]:
         self.tokens.popleft()
-        arguments = [self._binary(0)]
+        inside = list(self.tokens)
+        arguments = [] if self.tokens[0][1] == ")" else [self._binary(0)]
         while self.tokens.popleft()[1] == ",":
             arguments.append(self._binary(0))
+        if name == "mvfilter":  # of the values of the one field in the condition, those that meet it
+            [field] = {text[1:-1] for kind, text in inside[: len(inside) - len(self.tokens)] if kind == "field"}
+            return lambda row: [v for v in _each(row.get(field)) if arguments[0](row | {field: v})] or None
+        if name == "mvmap":  # the expression, for each value of the field
+            field = inside[0][1][1:-1]
+            made = lambda row: (arguments[1](row | {field: value}) for value in _each(row.get(field)))  # noqa: E731
+            return lambda row: [value for value in made(row) if value is not None] or None
         function = FUNCTIONS[name]
         return lambda row: function(*(argument(row) for argument in arguments))
 
 
+def _number(text: Any) -> float | None:
+    """Convert what is a number, and nothing else."""
+    return float(text) if re.fullmatch(r"-?\d+(\.\d+)?", str(text)) else None
+
+
+def _text(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of texts that is null where one of them is."""
+    return lambda *values: None if None in values else function(*values)
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "floor": math.floor,
-    "tonumber": float,
+    "tonumber": _number,
+    "null": lambda: None,
+    "isnotnull": lambda value: value is not None,
+    "lower": _text(str.lower),
+    "len": _text(len),
+    "substr": _text(lambda text, start, length=None: text[start - 1 : None if length is None else start - 1 + length]),
+    "match": _text(lambda text, regex: re.search(regex, text) is not None),
+    "replace": _text(lambda text, regex, new: re.sub(regex, lambda _: new, text)),
     "if": lambda condition, then, otherwise: then if condition else otherwise,
     "mvappend": lambda *values: [str(value) for value in values],  # a multivalue field holds texts
     "mvdedup": lambda values: list(dict.fromkeys(values)),
@@ -261,25 +310,13 @@ def _where(text: str, rows: list[Row]) -> Iterator[Row]:
 
 
 def _eval(text: str, rows: list[Row]) -> Iterator[Row]:
-    assignments = [part.partition("=") for part in _assignments(text)]
+    assignments = [part.partition("=") for part in _split(text, ",")]
     parsed = [(name.strip(), _Eval(value).value) for name, _, value in assignments]
     for row in rows:
         new = dict(row)
         for name, value in parsed:
             new[name] = value(new)
         yield new
-
-
-def _assignments(text: str) -> list[str]:
-    """Split `a=f(x, y), b=2` at the commas outside brackets."""
-    parts, depth = [""], 0
-    for char in text:
-        depth += (char == "(") - (char == ")")
-        if char == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += char
-    return parts
 
 
 def _aggregates(text: str) -> tuple[list[tuple[str, str, str]], list[str]]:
@@ -353,12 +390,31 @@ def _convert(text: str, rows: list[Row]) -> Iterator[Row]:
 
 
 def _table(text: str, rows: list[Row]) -> Iterator[Row]:
-    names = [name.strip() for name in text.split(",")]
+    names = [_name(name.strip()) for name in text.split(",")]
     return ({name: row[name] for name in names if name in row} for row in rows)
 
 
+def _name(text: str) -> str:
+    return _unquote(text) if text.startswith('"') else text
+
+
+def _search(text: str, rows: list[Row]) -> Iterator[Row]:
+    return filter(_Search(text).matches, rows)
+
+
+def _spath(text: str, rows: list[Row]) -> Iterator[Row]:
+    match = re.fullmatch(r"path=([\w.]+) output=([\w.]+)", text.strip())
+    assert match
+    for row in rows:
+        value: Any = row["_raw"]
+        for key in match[1].split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        found = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        yield row if value is None else row | {match[2]: found}
+
+
 def _rename(text: str, rows: list[Row]) -> Iterator[Row]:
-    names = dict(pair.split(" AS ") for pair in text.split(", "))
+    names = {_name(old): new for old, new in (pair.split(" AS ") for pair in text.split(", "))}
     return ({names.get(name, name): value for name, value in row.items()} for row in rows)
 
 
@@ -367,7 +423,9 @@ COMMANDS: dict[str, Callable[[str, list[Row]], Iterable[Row]]] = {
     "eval": _eval,
     "mvexpand": _mvexpand,
     "rename": _rename,
+    "search": _search,
     "sort": _sort,
+    "spath": _spath,
     "stats": _stats,
     "table": _table,
     "where": _where,

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import yaml
 from sigma.backends.keywatch._correlation import Rule
 from sigma.exceptions import SigmaError, SigmaRuleLocation
 
 from keywatch.errors import UserError, line_of
+
+#: What pySigma adds to what is wrong: the file, which we name in front, and types as Python writes them.
+_STAGE = re.compile(r" \(while (?:converting|applying)[^()]* rule .*\)$", re.DOTALL)
+_TYPE = re.compile(r"<class '(?:\w+\.)*(\w+)'>")
 
 
 def problem_of(error: Exception, rule: Rule) -> UserError:
@@ -30,7 +36,8 @@ def located(message: str, source: SigmaRuleLocation | None, words: str | None = 
 def message_of(error: Exception) -> str:
     """Say what an error says, without the file that pySigma adds: we name it in front, with the line."""
     if isinstance(error, SigmaError):
-        return str(error.args[0]) if error.args else type(error).__name__
+        said = str(error.args[0]) if error.args else type(error).__name__
+        return _TYPE.sub(r"\1", _STAGE.sub("", said))
     if isinstance(error, yaml.MarkedYAMLError):
         return str(error.problem)
     if isinstance(error, RecursionError):

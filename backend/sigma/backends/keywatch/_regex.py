@@ -35,8 +35,13 @@ def re2(value: SigmaRegularExpression, field: str) -> str:
     """
     pattern = str(value.regexp)
     _refuse_beyond(pattern, field)
-    flags = "".join(sorted(flag.name[0].lower() for flag in value.flags))
-    return f"(?{flags}){pattern}" if flags else pattern
+    return flags_of(value) + pattern
+
+
+def flags_of(value: SigmaRegularExpression) -> str:
+    """Return the flags of a regular expression as they stand in front of it: (?is)."""
+    flags = "".join(sorted(value.sigma_to_re_flag[flag] for flag in value.flags))
+    return f"(?{flags})" if flags else ""
 
 
 def lucene(value: SigmaRegularExpression, field: str) -> str:
@@ -47,7 +52,8 @@ def lucene(value: SigmaRegularExpression, field: str) -> str:
     """
     pattern = str(value.regexp)
     _refuse_beyond(pattern, field)
-    if value.flags - {SigmaRegularExpressionFlag.IGNORECASE}:
+    # CloudTrail's texts have no lines, so that a dot matches every character of them anyway.
+    if SigmaRegularExpressionFlag.MULTILINE in value.flags:
         raise _refused(field, "its flags have none like them there")
     begin, end = pattern.startswith("^"), pattern.endswith("$") and not pattern.endswith("\\$")
     inside = pattern[begin : len(pattern) - end]
@@ -73,7 +79,7 @@ def wildcards(value: SigmaRegularExpression, field: str) -> SigmaCasedString:
         if found["text"] is None and found["any"] not in _ANY:
             raise _refused(field, f"'{found[0]}' can't be said there")
         parts += [found["text"].removeprefix("\\")] if found["text"] else _ANY[found["any"]]
-    if value.flags:
+    if value.flags - {SigmaRegularExpressionFlag.DOTALL}:
         raise _refused(field, "its flags have none like them there")
     text = SigmaCasedString("")
     text.s = parts if end else [*parts, many]

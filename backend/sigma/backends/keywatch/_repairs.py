@@ -10,11 +10,13 @@ from typing import Any, cast
 
 from sigma.backends.keywatch._correlation import Rule, in_order
 from sigma.collection import SigmaCollection
+from sigma.conditions import ConditionFieldEqualsValueExpression
 from sigma.conversion.base import TextQueryBackend
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaError
 from sigma.filters import SigmaFilter  # type: ignore[attr-defined]
 from sigma.rule import SigmaRule
+from sigma.types import SigmaType
 
 
 class RepairedBackend(TextQueryBackend):
@@ -59,6 +61,13 @@ class RepairedBackend(TextQueryBackend):
                 raise
             self.errors.append((cast(Any, rule), error))
             return []
+
+
+def instead(cond: Any, field: str, value: SigmaType) -> ConditionFieldEqualsValueExpression:
+    """Return a condition on another field, or with another value, in place of one: with what pySigma's parser adds."""
+    made = ConditionFieldEqualsValueExpression(field, value)
+    made.parent, made.source = getattr(cond, "parent", None), getattr(cond, "source", None)
+    return made
 
 
 def fits(sigma_filter: SigmaFilter, rule: Rule) -> bool:

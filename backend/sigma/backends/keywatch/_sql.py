@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, ClassVar, cast
 
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._correlation import Correlation, Rule
+from sigma.backends.keywatch._repairs import instead
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
 from sigma.backends.keywatch._sql_text import literal
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
@@ -51,8 +53,12 @@ class SQLBackend(ArtefactBackend, SlidingWindowBackend):
         CompareOperators.GT: ">",
         CompareOperators.GTE: ">=",
     }
-    field_equals_field_expression = "lower({field1}) = lower({field2})"
     # An empty text is no value.
+    field_equals_field_expression = "({field1} <> '' AND lower({field1}) = lower({field2}))"
+    field_equals_field_startswith_expression = "({field2} <> '' AND starts_with(lower({field1}), lower({field2})))"
+    field_equals_field_endswith_expression = (
+        "({field2} <> '' AND substr(lower({field1}), -length({field2})) = lower({field2}))"
+    )
     field_exists_expression = "{field} <> ''"
     field_not_exists_expression = "coalesce({field}, '') = ''"
 
@@ -68,13 +74,13 @@ class SQLBackend(ArtefactBackend, SlidingWindowBackend):
     def convert_condition_field_eq_val(self, cond: ConditionFieldEqualsValueExpression, state: ConversionState) -> Any:
         """Compare a field, or one element of what may be a list, with a value."""
         if isinstance(cond.value, SigmaExists) and not cond.value and cond.field.startswith(ELEMENTS):
-            has_value = ConditionFieldEqualsValueExpression(cond.field, SigmaExists(True))
+            has_value = instead(cond, cond.field, SigmaExists(True))
             return self.convert_condition_not(ConditionNOT([has_value]), state)
         if isinstance(cond.value, SigmaFieldReference) and cond.value.field.startswith(ELEMENTS):
-            other = ConditionFieldEqualsValueExpression(cond.field, SigmaFieldReference("other"))
+            other = instead(cond, cond.field, replace(cond.value, field="other"))
             return self._any("other", cond.value.field, self.convert_condition_field_eq_val(other, state))
         if cond.field.startswith(ELEMENTS):
-            element = ConditionFieldEqualsValueExpression("element", cond.value)
+            element = instead(cond, "element", cond.value)
             return self._any("element", cond.field, super().convert_condition_field_eq_val(element, state))
         return super().convert_condition_field_eq_val(cond, state)
 
@@ -84,7 +90,7 @@ class SQLBackend(ArtefactBackend, SlidingWindowBackend):
         field = args[0].field
         if not field.startswith(ELEMENTS):
             return super().convert_condition_as_in_expression(cond, state)
-        element = type(cond)([ConditionFieldEqualsValueExpression("element", arg.value) for arg in args])
+        element = type(cond)([instead(arg, "element", arg.value) for arg in args])
         return self._any("element", field, super().convert_condition_as_in_expression(element, state))
 
     def _any(self, name: str, field: str, condition: Any) -> str:

@@ -17,11 +17,13 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, Self
 
+from sigma.conditions import ConditionAND, ConditionOR
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaTransformationError
 from sigma.pipelines.keywatch._pack import GUIDE, read_yaml
 from sigma.processing.transformations import FieldMappingTransformation
-from sigma.rule import SigmaRule
+from sigma.rule import SigmaDetection, SigmaDetectionItem, SigmaRule
+from sigma.types import SigmaExists
 
 #: In front of a name: it holds a list, or a text that may be one, of which one element has to match.
 ELEMENTS = "[]"
@@ -169,6 +171,36 @@ class StrictFieldMapping(FieldMappingTransformation):
             steps = {title: self._map_text(text) for title, text in guide.steps.items()}
             rule.custom_attributes[GUIDE] = replace(guide, steps=steps)
 
+    def apply_detection_item(self, detection_item: SigmaDetectionItem) -> SigmaDetection | SigmaDetectionItem | None:
+        """Map the field of a condition. Where it has several names, each condition holds of one of them.
+
+        pySigma says `or` between the names, which is wrong where the condition is negated, or is several.
+        """
+        values, negated = detection_item.value, detection_item.negated
+        none = [isinstance(value, SigmaExists) and not value for value in values]
+        several = len(values) > 1 and detection_item.value_linking is ConditionAND
+        if (
+            detection_item.field is None
+            or not (negated or any(none) or several)
+            or len(self._names_of(detection_item)) == 1
+        ):
+            return super().apply_detection_item(detection_item)
+        parts: list[SigmaDetectionItem | SigmaDetection] = []
+        for value, is_none in zip(values, none, strict=True):
+            part = replace(detection_item, modifiers=[], value=[value], negated=False)
+            if is_none:
+                part.value = [SigmaExists(True)]
+            mapped = super().apply_detection_item(part) or part
+            parts.append(_negated(mapped) if is_none is not negated else mapped)
+        linked = detection_item.value_linking
+        if negated:
+            linked = ConditionAND if linked is ConditionOR else ConditionOR
+        return SigmaDetection(parts, item_linking=linked)
+
+    def _names_of(self, detection_item: SigmaDetectionItem) -> list[str]:
+        assert detection_item.field is not None
+        return self.apply_field_name(detection_item.field)
+
     def apply_field_name(self, field: str | None) -> list[str]:
         """Look a field up in the table."""
         assert self._rule is not None
@@ -223,6 +255,13 @@ class StrictFieldMapping(FieldMappingTransformation):
             literal.replace("{", "{{").replace("}", "}}") + (f"{{{self._shown(name)}}}" if name else "")
             for literal, name, _, _ in Formatter().parse(text)
         )
+
+
+def _negated(part: SigmaDetectionItem | SigmaDetection) -> SigmaDetectionItem | SigmaDetection:
+    """Negate conditions of which one has to hold: none of them does."""
+    if isinstance(part, SigmaDetectionItem):
+        return replace(part, negated=not part.negated)
+    return SigmaDetection([_negated(item) for item in part.detection_items], item_linking=ConditionAND)
 
 
 #: Where a rule carries the evidence that it was given, and that need not be there.

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 
-from sigma.conditions import SigmaCondition
+from sigma.conditions import ConditionAND, ConditionOR, SigmaCondition
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaValueError
 from sigma.processing.transformations import ValueListPlaceholderTransformation
 from sigma.processing.transformations.base import DetectionItemTransformation, PreprocessingTransformation
-from sigma.rule import SigmaDetectionItem, SigmaRule
+from sigma.rule import SigmaDetection, SigmaDetectionItem, SigmaRule
 from sigma.types import (
     Placeholder,
     SigmaExists,
+    SigmaExpansion,
     SigmaNull,
     SigmaRegularExpression,
     SigmaString,
@@ -32,13 +34,29 @@ class OneSpelling(DetectionItemTransformation):
     """Bring the ways to say that a field has a value, or has none, to one: whether it exists.
 
     It has a value: `*`, an empty contains, `exists: true`, `re: .+`. It has none: `null`, `exists: false`, an empty
-    text (Elastic's integration drops those).
+    text (Elastic's integration drops those). And a value that stands for several, of which one has to match (as with
+    windash), is those.
     """
 
-    def apply_detection_item(self, detection_item: SigmaDetectionItem) -> None:
-        """Replace the values of a field that speak of whether it has one."""
-        if detection_item.field is not None:
-            detection_item.value = [_spelt(value) for value in detection_item.value or [SigmaNull()]]
+    def apply_detection_item(self, detection_item: SigmaDetectionItem) -> SigmaDetection | None:
+        """Replace the values of a field."""
+        if detection_item.field is None:
+            return None
+        forms = [
+            [_spelt(one) for one in (value.values if isinstance(value, SigmaExpansion) else [value])]
+            for value in detection_item.value or [SigmaNull()]
+        ]
+        if detection_item.value_linking is ConditionOR or len(forms) == 1:
+            detection_item.value = list(chain.from_iterable(forms))
+            detection_item.value_linking = ConditionOR if len(forms[0]) > 1 else detection_item.value_linking
+            return None
+        if all(len(form) == 1 for form in forms):
+            detection_item.value = [form[0] for form in forms]
+            return None
+        parts: list[SigmaDetectionItem | SigmaDetection] = [
+            replace(detection_item, modifiers=[], value=form, value_linking=ConditionOR) for form in forms
+        ]
+        return SigmaDetection(parts, item_linking=ConditionOR if detection_item.negated else ConditionAND)
 
 
 def _spelt(value: SigmaType) -> SigmaType:
@@ -67,6 +85,19 @@ class OneCondition(PreprocessingTransformation):
 @dataclass
 class FillPlaceholders(ValueListPlaceholderTransformation):
     """Put the pipeline's variables in place of `%name%` in values with the modifier expand."""
+
+    def apply_detection_item(self, detection_item: SigmaDetectionItem) -> SigmaDetection | SigmaDetectionItem | None:
+        """Fill in the values of a field.
+
+        :raises SigmaValueError: for a regular expression that is no text, which pySigma lets through.
+        """
+        for value in detection_item.value:
+            if isinstance(value, SigmaRegularExpression) and not isinstance(value.regexp, SigmaString):
+                raise SigmaValueError(
+                    f"field '{detection_item.field}': regular expression {value.regexp} is no text; put it in quotes",
+                    source=detection_item.source,
+                )
+        return super().apply_detection_item(detection_item)
 
     def placeholder_replacements(self, p: Placeholder) -> Iterable[SigmaString]:
         """Return the values of a placeholder.

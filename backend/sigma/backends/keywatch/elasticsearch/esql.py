@@ -10,6 +10,7 @@ from sigma.backends.elasticsearch.elasticsearch_esql import ESQLBackend
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._correlation import Rule
 from sigma.backends.keywatch._regex import lucene
+from sigma.backends.keywatch._repairs import instead
 from sigma.backends.keywatch.elasticsearch.kibana import TYPES, detection_rule
 from sigma.backends.keywatch.elasticsearch.sliding import ESQLSliding
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
@@ -66,6 +67,8 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
     field_exists_expression = "{field} IS NOT NULL"
     field_not_exists_expression = "{field} IS NULL"
     field_equals_field_expression = "TO_LOWER({field1}) == TO_LOWER({field2})"
+    field_equals_field_startswith_expression = "STARTS_WITH(TO_LOWER({field1}), TO_LOWER({field2}))"
+    field_equals_field_endswith_expression = "ENDS_WITH(TO_LOWER({field1}), TO_LOWER({field2}))"
     #: The address is kept as it came, because it can be the name of a service.
     cidr_expression = 'CIDR_MATCH(TO_IP({field}), "{value}")'
     compare_op_expression = "TO_DOUBLE({field}) {operator} {value}"
@@ -103,8 +106,8 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
         if isinstance(value, SigmaNumber | SigmaBool):
             value = SigmaString(str(value).lower())
         if not isinstance(value, SigmaString):
-            return super().convert_condition_field_eq_val(ConditionFieldEqualsValueExpression(field, value), state)
-        alternatives = [ConditionFieldEqualsValueExpression(field, one) for one in (value, *_in_list(value))]
+            return super().convert_condition_field_eq_val(instead(cond, field, value), state)
+        alternatives = [instead(cond, field, one) for one in (value, *_in_list(value))]
         return self.convert_condition_group(ConditionOR(list(alternatives)), state)
 
     def convert_condition_not(self, cond: ConditionNOT, state: ConversionState) -> str:
@@ -234,4 +237,4 @@ def _comparable(value: SigmaString) -> str:
 
 
 def _with_text(cond: ConditionFieldEqualsValueExpression) -> ConditionFieldEqualsValueExpression:
-    return ConditionFieldEqualsValueExpression(cond.field, SigmaString(str(cond.value).lower()))
+    return instead(cond, cond.field, SigmaString(str(cond.value).lower()))

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, cast
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.backends.keywatch._regex import re2
+from sigma.backends.keywatch._repairs import instead
 from sigma.backends.keywatch.sentinel.elements import of_key, of_list, texts
 from sigma.backends.keywatch.sentinel.rule import (
     ADDRESS,
@@ -32,7 +33,6 @@ from sigma.types import (
     SigmaExists,
     SigmaNumber,
     SigmaString,
-    SigmaType,
     SpecialChars,
 )
 
@@ -87,6 +87,8 @@ class KeywatchSentinelBackend(ArtefactBackend, SentinelSliding):
         CompareOperators.GTE: ">=",
     }
     field_equals_field_expression = "(isnotempty({field1}) and tolower({field1}) == tolower({field2}))"
+    field_equals_field_startswith_expression = "(isnotempty({field2}) and {field1} startswith {field2})"
+    field_equals_field_endswith_expression = "(isnotempty({field2}) and {field1} endswith {field2})"
     field_exists_expression = "isnotempty({field})"
     field_not_exists_expression = "isempty({field})"
     convert_or_as_in = True
@@ -157,13 +159,13 @@ class KeywatchSentinelBackend(ArtefactBackend, SentinelSliding):
 
     def convert_condition_field_eq_val(self, cond: ConditionFieldEqualsValueExpression, state: ConversionState) -> Any:
         """Compare a field with a value: a column, or what lies in a column that is JSON, and may be a list."""
+        value = cond.value
         if not cond.field.startswith(ELEMENTS):
             return super().convert_condition_field_eq_val(cond, state)
-        value = cond.value
         if isinstance(value, SigmaExists) and not value:
-            return f"not({self.convert_condition_field_eq_val(_with(cond.field, SigmaExists(True)), state)})"
+            return f"not({self.convert_condition_field_eq_val(instead(cond, cond.field, SigmaExists(True)), state)})"
         text, ways = texts(cond.field.removeprefix(ELEMENTS))
-        alternatives = [super().convert_condition_field_eq_val(_with(text, value), state)]
+        alternatives = [super().convert_condition_field_eq_val(instead(cond, text, value), state)]
         if isinstance(value, SigmaString | SigmaNumber | SigmaBool):
             alternatives.append(f'{text} startswith "[" and {text} matches regex {literal(of_list(value))}')
         if isinstance(value, SigmaString | SigmaNumber | SigmaBool | SigmaExists):
@@ -218,10 +220,6 @@ class KeywatchSentinelBackend(ArtefactBackend, SentinelSliding):
     def finalize_output_yaml(self, queries: list[dict[str, Any]]) -> str:
         """Write rules in the form of the repository Azure-Sentinel."""
         return repository_yaml(queries)
-
-
-def _with(field: str, value: SigmaType) -> ConditionFieldEqualsValueExpression:
-    return ConditionFieldEqualsValueExpression(field, value)
 
 
 def literal(text: str) -> str:

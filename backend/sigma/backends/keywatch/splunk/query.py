@@ -7,21 +7,31 @@ from typing import Any, ClassVar, cast
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.backends.keywatch.splunk.app import APP, MACRO, app_files, archive
+from sigma.backends.keywatch.splunk.computed import comparing, matching, referring
 from sigma.backends.keywatch.splunk.saved_search import group, plain, source, stanza, who
 from sigma.backends.keywatch.splunk.sliding import SplunkSliding
 from sigma.backends.splunk import SplunkBackend
-from sigma.conditions import ConditionFieldEqualsValueExpression
+from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.deferred import DeferredQueryExpression
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
-from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.pipelines.keywatch._fields import cloudtrail
 from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
 from sigma.processing.transformations import SetStateTransformation
-from sigma.types import SigmaString, SpecialChars
+from sigma.types import (
+    SigmaCasedString,
+    SigmaCompareExpression,
+    SigmaFieldReference,
+    SigmaRegularExpression,
+    SigmaString,
+    SigmaType,
+    SpecialChars,
+)
 
-#: Where a conversion notes the objects whose text it needs.
-_OBJECTS = "keywatch_objects"
+#: Where a conversion notes the objects whose texts it needs, and the tests, by their names.
+_OBJECTS, _TESTS = "keywatch_objects", "keywatch_tests"
+#: Where it notes that it writes what goes in front of them: a search that finds no less.
+_EARLY = "keywatch_early"
 
 
 class KeywatchSplunkBackend(ArtefactBackend, SplunkSliding, SplunkBackend):
@@ -57,47 +67,58 @@ class KeywatchSplunkBackend(ArtefactBackend, SplunkSliding, SplunkBackend):
     # The search command takes OR before AND, and eval the other way round: nobody should have to know.
     parenthesize = True
 
-    def convert_value_str(self, s: SigmaString, state: ConversionState) -> str:
-        """Quote a value.
-
-        :raises SigmaFeatureNotSupportedByBackendError: for what the search command can't say: it has no wildcard for a
-            single character, no way to mean a literal asterisk, and a backtick would call a macro.
-        """
-        text = "".join(part for part in s.s if isinstance(part, str))
-        for found, sign in (
-            (SpecialChars.WILDCARD_SINGLE in s.s, "the wildcard ? (any one character)"),
-            ("*" in text, "a literal *"),
-            ("`" in text, "a backtick"),
-        ):
-            if found:
-                raise SigmaFeatureNotSupportedByBackendError(
-                    f"value '{s}': Splunk's search command can't match {sign}; leave it out of the value"
-                )
-        return super().convert_value_str(s, state)
-
     def convert_condition_field_eq_val(self, cond: ConditionFieldEqualsValueExpression, state: ConversionState) -> Any:
-        """Compare a field with a value; note the objects whose text is compared."""
-        if cond.field in cloudtrail()["objects"]:
-            noted = cast(dict[str, Any], state.processing_state).setdefault(_OBJECTS, [])
-            noted.append(cond.field)
+        """Compare a field with a value, after what that needs is made: the text of an object, or a test."""
+        value = cond.value
+        objects, tests = _noted(state)
+        is_object = cond.field in cloudtrail()["objects"]
+        if is_object:
+            objects[cond.field] = None
+        if test := _test(cond.field, value):
+            name = tests.setdefault(test, f"test_{len(tests) + 1}")
+            return "*" if _EARLY in state.processing_state else f'{name}="true"'
+        if is_object and _EARLY in state.processing_state:
+            return "*"
         return super().convert_condition_field_eq_val(cond, state)
+
+    def convert_condition_not(self, cond: ConditionNOT, state: ConversionState) -> Any:
+        """Negate a condition; in front of what it needs nothing is left out by it."""
+        asked = ConversionState(processing_state={_EARLY: True})
+        negated = super().convert_condition_not(cond, state if _EARLY not in state.processing_state else asked)
+        return "*" if _EARLY in state.processing_state and any(_noted(asked)) else negated
+
+    def decide_convert_condition_as_in_expression(
+        self, cond: ConditionOR | ConditionAND, state: ConversionState
+    ) -> bool:
+        """Write a list as IN, but for values that must be compared one by one."""
+        return super().decide_convert_condition_as_in_expression(cond, state) and not any(
+            arg.field in cloudtrail()["objects"] or _test(arg.field, arg.value)
+            for arg in cast(list[ConditionFieldEqualsValueExpression], cond.args)
+        )
 
     def finish_query(
         self, rule: Rule, query: str | DeferredQueryExpression, state: ConversionState
     ) -> str | DeferredQueryExpression:
-        """Put the index and the sourcetype in front, or the macro that stands for them."""
+        """Put the index and the sourcetype in front, or the macro that stands for them; and what the search needs."""
         query = super().finish_query(rule, query, state)
         if isinstance(rule, SigmaCorrelationRule):
             return query
-        texts = "".join(map(_text_of, dict.fromkeys(state.processing_state.get(_OBJECTS, ()))))
-        return f"{source(state.processing_state)}{texts} {'| search ' if texts else ''}{query}"
+        objects, tests = _noted(state)
+        first = source(state.processing_state)
+        if not objects and not tests:
+            return f"{first} {query}"
+        [condition] = rule.detection.parsed_condition
+        early = self.convert_condition(condition.parsed, ConversionState(processing_state={_EARLY: True}))
+        made = "".join(map(_text_of, objects))
+        made += "".join(f'\n| eval {name}=if({test}, "true", "false")' for test, name in tests.items())
+        return f"{first} {early}{made}\n| search {query}"
 
     def finalize_query_spl(self, rule: Rule, query: str, index: int, state: ConversionState) -> str:
         """Return the search; that of a single event shows its evidence. The last command gives plain names."""
         correlation = Correlation.of(rule)
         names = dict.fromkeys([*group(rule), who(rule), *rule.fields, *(correlation.evidence if correlation else ())])
         if correlation is None:
-            query += "".join(f"\n{_text_of(name).strip()}" for name in names if name in cloudtrail()["objects"])
+            query += "".join(_text_of(name) for name in names if name in cloudtrail()["objects"])
             query += f"\n| table _time, {', '.join(map(self.escape_and_quote_field, names))}"
         renames = [f"{self.escape_and_quote_field(name)} AS {plain(name)}" for name in names if "." in name]
         return f"{query}\n| rename {', '.join(renames)}" if renames else query
@@ -138,6 +159,24 @@ class KeywatchSplunkBackend(ArtefactBackend, SplunkSliding, SplunkBackend):
         return app_files(self.finalize_output_savedsearches(queries), self.last_processing_pipeline.state["source"])
 
 
+def _noted(state: ConversionState) -> tuple[dict[str, None], dict[str, str]]:
+    noted = cast(dict[str, Any], state.processing_state)
+    return noted.setdefault(_OBJECTS, {}), noted.setdefault(_TESTS, {})
+
+
+def _test(field: str, value: SigmaType) -> str | None:
+    """Return the expression of a condition that the search command can't say; None for one that it can."""
+    if isinstance(value, SigmaRegularExpression | SigmaCasedString):
+        return matching(field, value)
+    if isinstance(value, SigmaString):
+        text = "".join(part for part in value.s if isinstance(part, str))
+        unsaid = SpecialChars.WILDCARD_SINGLE in value.s or "*" in text or "`" in text
+        return matching(field, value) if unsaid else None
+    if isinstance(value, SigmaCompareExpression):
+        return comparing(field, KeywatchSplunkBackend.compare_operators[value.op], value.number)
+    return referring(field, value) if isinstance(value, SigmaFieldReference) else None
+
+
 def _text_of(name: str) -> str:
     """Return the commands that make a field of the text of an object, with its quotes as they are in its texts."""
-    return f' | spath path={name} output={name} | eval {name}=replace({name}, "\\\\\\"", "\\"")'
+    return f'\n| spath path={name} output={name} | eval {name}=replace({name}, "\\\\\\"", "\\"")'
