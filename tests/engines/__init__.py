@@ -27,6 +27,8 @@ class Engine:
     unsupported: ClassVar[frozenset[str]] = frozenset()
     #: Whether Sigma's values are compared with regard to case.
     cased: ClassVar[bool] = False
+    #: Whether every rule is tried on every history; else those of which some event matches the conditions.
+    thorough: ClassVar[bool] = False
     #: Whether a query costs so much that many histories are better asked about at once.
     at_once: ClassVar[bool] = False
 
@@ -81,9 +83,9 @@ def _plain(column: str) -> str:
     return "".join(filter(str.isalnum, column.removesuffix(".keyword").lower()))
 
 
-def only(conversion: Conversion, name: str) -> Conversion:
-    """Return a conversion with the query of one rule."""
-    return replace(conversion, queries={name: conversion.queries[name]})
+def only(conversion: Conversion, *names: str) -> Conversion:
+    """Return a conversion with the queries of some rules."""
+    return replace(conversion, queries={name: conversion.queries[name] for name in names})
 
 
 def value_of(record: dict[str, Any], path: str) -> Any:

@@ -35,6 +35,7 @@ class Splunk(Engine):
 
     target = "splunk"
     output_format = "spl"
+    thorough = True
     principal = "userIdentity_arn"
 
     def __init__(self, *, far_end_inside: bool) -> None:

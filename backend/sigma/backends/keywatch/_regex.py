@@ -13,7 +13,9 @@ from sigma.types import SigmaCasedString, SigmaRegularExpression, SigmaRegularEx
 
 #: What finite automata can't do, in front of what follows it: looking around, references, atomic and named groups.
 _BEYOND = re.compile(r"\\.|(?P<beyond>\(\?(?!:|P<\w+>))|(?P<possessive>[*+?}]\+)", re.DOTALL)
-_REFERENCE = re.compile(r"\\([1-9kKgGAzZbBpPQEXRNhHvVC])")
+_REFERENCE = re.compile(r"\\[1-9kKgGZhHRXN]")
+#: Besides, what automata without look-around for words have no sign for.
+_LUCENE_LACKS = re.compile(r"\\[AzZbBpPQEXRNhHvVC]")
 _TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?:|\(\?P<\w+>|[*+?}]\?|.", re.DOTALL)
 _WILDCARD = re.compile(r"(?P<any>\.[*+]?\??)|(?P<text>\\[^\w\s]|[^\\*+?{}\[\]()|^$.])|.", re.DOTALL)
 _ANY: dict[str, list[SpecialChars]] = {
@@ -62,6 +64,8 @@ def lucene(value: SigmaRegularExpression, field: str) -> str:
         raise _refused(field, "an anchor beside an alternative has no meaning there; put the alternatives into a group")
     if "^" in tokens or "$" in tokens:
         raise _refused(field, "^ and $ have a meaning only at its ends there")
+    for token in filter(_LUCENE_LACKS.fullmatch, tokens):
+        raise _refused(field, f"'{token}' has no form there")
     written = "".join(_lucene_token(token) for token in tokens)
     return ("" if begin else ".*") + (f"({written})" if "|" in tokens else written) + ("" if end else ".*")
 
@@ -77,7 +81,7 @@ def wildcards(value: SigmaRegularExpression, field: str) -> SigmaCasedString:
     parts: list[Any] = [] if begin else [many]
     for found in _WILDCARD.finditer(pattern[begin : len(pattern) - end]):
         if found["text"] is None and found["any"] not in _ANY:
-            raise _refused(field, f"'{found[0]}' can't be said there")
+            raise _refused(field, f"'{found[0]}' has no form there")
         parts += [found["text"].removeprefix("\\")] if found["text"] else _ANY[found["any"]]
     if value.flags - {SigmaRegularExpressionFlag.DOTALL}:
         raise _refused(field, "its flags have none like them there")
@@ -104,10 +108,10 @@ def _lucene_token(token: str) -> str:
 def _refuse_beyond(pattern: str, field: str) -> None:
     for found in _BEYOND.finditer(pattern):
         if found["beyond"] or found["possessive"]:
-            raise _refused(field, f"'{found[0]}' can't be said there")
+            raise _refused(field, f"'{found[0]}' has no form there")
     for token in _TOKEN.findall(pattern):
         if _REFERENCE.fullmatch(token):
-            raise _refused(field, f"'{token}' can't be said there")
+            raise _refused(field, f"'{token}' has no form there")
 
 
 def _refused(field: str, reason: str) -> SigmaFeatureNotSupportedByBackendError:

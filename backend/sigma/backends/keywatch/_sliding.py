@@ -39,6 +39,8 @@ class SlidingWindowBackend(RepairedBackend):
     sliding: ClassVar[Mapping[str, Any]] = {}
     #: How the values of an evidence field are gathered, with what stands between two of them in front.
     evidence: ClassVar[str]
+    #: Whether a group's field can be another one in each rule.
+    aliased: ClassVar[bool] = False
     #: Whether all events can be one group.
     ungrouped: ClassVar[bool] = False
     #: What stands between two fields of a group.
@@ -89,11 +91,13 @@ class SlidingWindowBackend(RepairedBackend):
         correlation = Correlation.of(rule)
         assert correlation is not None
         if correlation_type not in self.sliding:
-            known = ", ".join(self.sliding)
-            problem = f"correlation type {correlation_type} has no sliding window here; these have: {known}"
+            known = ", ".join(name for name in self.sliding if not name.endswith("_extended"))
+            over_rules = correlation_type.endswith("_extended")
+            said = correlation.type + (" with a condition over rules" if over_rules else "")
+            problem = f"correlation type {said} has no sliding window here; these have: {known}"
         elif not (correlation.group or self.ungrouped):
             problem = f"a sliding {correlation_type} needs group-by"
-        elif rule.aliases and not self.correlation_search_field_normalization_expression:
+        elif rule.aliases and not self.aliased:
             problem = "aliases of fields have no form there; use a field that all its rules have"
         elif correlation_type == "value_count" and correlation.counted is None:
             problem = "a sliding value_count counts one field, not a list of fields"

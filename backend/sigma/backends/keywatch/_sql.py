@@ -24,9 +24,7 @@ class SQLBackend(ArtefactBackend, SlidingWindowBackend):
 
     requires_pipeline: ClassVar[bool] = True
     ungrouped: ClassVar[bool] = True
-    #: Aliases are written by `selected`; pySigma asks for an expression.
-    correlation_search_field_normalization_expression = "{field} AS {alias}"
-    correlation_search_field_normalization_expression_joiner = ", "
+    aliased: ClassVar[bool] = True
     correlation_search_single_rule_expression = "{query}"
     correlation_search_multi_rule_expression = "{queries}"
     correlation_search_multi_rule_query_expression = "({query})"

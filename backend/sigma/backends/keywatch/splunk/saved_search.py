@@ -95,7 +95,7 @@ def conf_stanza(name: str, settings: dict[str, str]) -> str:
     lines = [f"[{name.replace('[', '(').replace(']', ')')}]"]
     for key, value in {"name": name, **settings}.items():
         if value.endswith("\\") or re.search(r"[\x00-\x09\x0b-\x1f\x7f\x85\u2028\u2029]", value):
-            raise ValueError(f"{key}: a control character, or a backslash at the end, can't be said in a .conf file")
+            raise ValueError(f"{key}: a control character, or a backslash at the end, has no form in a .conf file")
         if key in settings:
             lines.append(f"{key} = " + " \\\n".join(value.split("\n")))
     return "\n".join(lines) + "\n"
