@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conftest import CORRELATING
-from engines import Engine
+from engines import Engine, only
 from events import DENIED, HOUR, MALLORY, MINUTE, REGIONS, START, denied
 
 EVERY = pytest.mark.parametrize("name", [name for name in CORRELATING if name != "datadog"])
@@ -25,7 +25,7 @@ def moment(value: Any) -> datetime:
 def test_an_alert_says_what_happened(name: str, engines: Callable[[str], Engine]) -> None:
     engine = engines(name)
     events = [denied(MINUTE * i, i % 6, userAgent=f"agent/{i % 2}") for i in range(12)]
-    [row] = engine.alerts(engine.pack, events)[DENIED]
+    [row] = engine.alerts(only(engine.pack, DENIED), events)[DENIED]
     assert row[engine.principal] == MALLORY
     assert (row["value_count"], row["event_count"]) == (6, 12)
     assert sorted(row[engine.region]) == sorted(REGIONS[:6])
@@ -39,7 +39,7 @@ def test_events_outside_the_windows_are_no_evidence(name: str, engines: Callable
     engine = engines(name)
     early, late = denied(0, 0, userAgent="too early"), denied(3 * HOUR, 1, userAgent="too late")
     events = [early, *(denied(HOUR + i, i) for i in range(5)), late]
-    [row] = engine.alerts(engine.pack, events)[DENIED]
+    [row] = engine.alerts(only(engine.pack, DENIED), events)[DENIED]
     assert row["event_count"] == 5
     assert row[engine.agent] == ["aws-cli/2.15"]
     assert (moment(row["first_seen"]) - START, moment(row["last_seen"]) - START) == (

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from trino.dbapi import Connection, connect
+from trino.dbapi import Connection
 
 from engines import Engine, jdk, maven, programs, value_of
 from engines.node import started
@@ -168,7 +168,7 @@ def running() -> Iterator[Connection]:
     with started(classes, "LocalTrino", "LOCAL_TRINO_STARTED", str(home / "bin" / "java"), _OPTIONS) as url:
         address = urlsplit(url)
         properties = {"task_concurrency": "1"}  # the data are small
-        with connect(
+        with Connection(
             host=str(address.hostname),
             port=address.port or 0,
             user="keywatch",

@@ -69,7 +69,7 @@ class KeywatchAthenaBackend(AthenaSliding, SQLBackend):
         if source:
             more['"rule"'] = '"rule"'
         fields = [name for name in (*correlation.keys, *correlation.evidence) if name not in aliases]
-        if correlation.type != "value_count":
+        if correlation.type != "value_count" or len(correlation.rules) > 1:  # where events are counted by their IDs
             fields = ["eventid", *fields]
         return self._select(rule, fields, condition, source, more)
 
