@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import kinds
 import pytest
 import yaml
 
-import kinds
 import oracle
 from conftest import ENGINES
 from engines import Engine
@@ -90,6 +90,8 @@ def test_what_converts_finds_what_is_meant(
         must = {event["eventID"] for event in events if oracle.matches(meant, event, kinds.PLACEHOLDERS)}
         if different := must ^ set(found[rule]):
             wrong[str(document["detection"])] = [
-                event.get("requestParameters", event.get("userAgent")) for event in events if event["eventID"] in different
+                event.get("requestParameters") or event.get("userAgent")
+                for event in events
+                if event["eventID"] in different
             ]
     assert not wrong, Counter(wrong)

@@ -179,7 +179,11 @@ class StrictFieldMapping(FieldMappingTransformation):
         values, negated = detection_item.value, detection_item.negated
         none = [isinstance(value, SigmaExists) and not value for value in values]
         several = len(values) > 1 and detection_item.value_linking is ConditionAND
-        if detection_item.field is None or not (negated or any(none) or several) or len(self._names_of(detection_item)) == 1:
+        if (
+            detection_item.field is None
+            or not (negated or any(none) or several)
+            or len(self._names_of(detection_item)) == 1
+        ):
             return super().apply_detection_item(detection_item)
         parts: list[SigmaDetectionItem | SigmaDetection] = []
         for value, is_none in zip(values, none, strict=True):
