@@ -90,7 +90,7 @@ def test_what_converts_finds_what_is_meant(
         must = {event["eventID"] for event in events if oracle.matches(meant, event, kinds.PLACEHOLDERS)}
         if different := must ^ set(found[rule]):
             wrong[str(document["detection"])] = [
-                event.get("requestParameters", event.get("userAgent"))
+                event.get("requestParameters") or event.get("userAgent")
                 for event in events
                 if event["eventID"] in different
             ]

@@ -92,15 +92,26 @@ def _most(values: list[tuple[float, str]], window: int) -> int:
 
 
 def stored(event: dict[str, Any]) -> dict[str, Any]:
-    """Return a record as Datadog's pipeline for CloudTrail leaves it."""
+    """Return a record as Datadog's pipeline for CloudTrail leaves it.
+
+    What an empty text is to `@name:*` is not documented; it is taken for nothing here.
+    """
     log: dict[str, Any] = {"source": "cloudtrail"}
     for name, value in event.items():
         *outer, last = _RENAMED.get(name, (name,))
         inside = log
         for part in outer:
             inside = inside.setdefault(part, {})
-        inside[last] = value
+        inside[last] = _without_empty(value)
     return log
+
+
+def _without_empty(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_empty(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_empty(item) for item in value]
+    return None if value == "" else value
 
 
 def missing() -> list[str]:

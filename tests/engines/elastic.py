@@ -26,10 +26,22 @@ TEMPLATE = "keywatch_tests"
 
 #: Fields that are no keywords. constant_keyword and match_only_text, which this node lacks, are used by none of ours.
 _TYPES = {"@timestamp": "date", "aws.cloudtrail.read_only": "boolean", "source.ip": "ip"}
-_FLATTENED = ("request_parameters", "additional_eventdata")
+_FLATTENED = {
+    "requestParameters": "request_parameters",
+    "responseElements": "response_elements",
+    "additionalEventData": "additional_eventdata",
+    "serviceEventDetails": "service_event_details",
+}
 _ISSUER = "userIdentity.sessionContext.sessionIssuer"
 _STORED_ISSUER = "aws.cloudtrail.user_identity.session_context.session_issuer"
 _RENAMED = {
+    "apiVersion": "aws.cloudtrail.api_version",
+    "sharedEventID": "aws.cloudtrail.shared_event_id",
+    "userIdentity.sessionContext.attributes.mfaAuthenticated": (
+        "aws.cloudtrail.user_identity.session_context.mfa_authenticated"
+    ),
+    f"{_ISSUER}.accountId": f"{_STORED_ISSUER}.account_id",
+    f"{_ISSUER}.principalId": f"{_STORED_ISSUER}.principal_id",
     "eventVersion": "aws.cloudtrail.event_version",
     "userIdentity.type": "aws.cloudtrail.user_identity.type",
     "userIdentity.userName": "user.name",
@@ -76,7 +88,7 @@ class Elasticsearch(Node):
             name: {"type": _TYPES[name]} if name in _TYPES else {"type": "keyword", "ignore_above": 1024}
             for name in names
         }
-        for name in _FLATTENED:
+        for name in _FLATTENED.values():
             properties[f"aws.cloudtrail.{name}"] = {"type": "keyword", "ignore_above": 8191}
             properties[f"aws.cloudtrail.flattened.{name}"] = {"type": "flattened"}
         # Elasticsearch's own template for logs-*-* would make a data stream of it.
@@ -154,7 +166,7 @@ def as_stored(record: dict[str, Any]) -> dict[str, Any]:
         value = value_of(clean, raw)
         if value is not None:
             document[name] = value
-    for raw, name in (("requestParameters", "request_parameters"), ("additionalEventData", "additional_eventdata")):
+    for raw, name in _FLATTENED.items():
         if raw in clean:
             document[f"aws.cloudtrail.{name}"] = _java(clean[raw])
             document[f"aws.cloudtrail.flattened.{name}"] = clean[raw]
@@ -200,7 +212,7 @@ def _drop_empty(value: Any) -> Any:
         kept = {key: clean for key, item in value.items() if (clean := _drop_empty(item)) not in (None, "", {}, [])}
         return kept or None
     if isinstance(value, list):
-        return [clean for item in value if (clean := _drop_empty(item)) is not None] or None
+        return [clean for item in value if (clean := _drop_empty(item)) not in (None, "", {}, [])] or None
     return value
 
 

@@ -51,6 +51,7 @@ const functions = {
   iff: ([a, b, c]) => (a === true ? b : c),
   isempty: ([a]) => a === null || a === '',
   isnotempty: ([a]) => !(a === null || a === ''),
+  replace_string: ([a, b, c]) => text(a).split(b).join(c),
   tolower: ([a]) => text(a).toLowerCase(),
   tostring: ([a]) => text(a),
   todouble: ([a]) => (text(a).trim() === '' || Number.isNaN(Number(text(a))) ? null : Number(text(a))),
@@ -84,7 +85,7 @@ const operators = {
   startswith: (a, b) => fold(a).startsWith(fold(b)), startswith_cs: (a, b) => a.startsWith(b),
   endswith: (a, b) => fold(a).endsWith(fold(b)), endswith_cs: (a, b) => a.endsWith(b),
   contains: (a, b) => fold(a).includes(fold(b)), contains_cs: (a, b) => a.includes(b),
-  'matches regex': (a, b) => { const [, flags, pattern] = /^\(\?([is]+)\)(.*)$/s.exec(b); return new RegExp(pattern, `u${flags}`).test(a); },
+  'matches regex': (a, b) => { const [, flags, pattern] = /^(?:\(\?([ims]+)\))?(.*)$/s.exec(b); return new RegExp(pattern, `u${flags ?? ''}`).test(a); },
 };
 const literal = kept(node => {
   const type = node.ResultType.Name;
@@ -105,9 +106,9 @@ function value(node, row, set) {
     case 'PathExpression': return value(parts[0], row, set)?.[written(parts[1])] ?? null;
     case 'ElementExpression': return value(parts[0], row, set)?.[value(children(parts[1])[0], row, set)] ?? null;
     case 'InExpression': {
-      const found = fold(text(value(parts[0], row, set)));
-      return tokens(node) === 'in~' ? items(children(parts[1])[0]).some(one => fold(value(one, row, set)) === found)
-        : fail(`operator ${tokens(node)}`);
+      const found = text(value(parts[0], row, set)), listed = items(children(parts[1])[0]).map(one => value(one, row, set));
+      if (tokens(node) === '!in') return !listed.includes(found);
+      return tokens(node) === 'in~' ? listed.some(one => fold(one) === fold(found)) : fail(`operator ${tokens(node)}`);
     }
     case 'FunctionCallExpression': {
       const name = written(parts[0]), args = items(children(parts[1])[0]);

@@ -65,10 +65,20 @@ fn at(value: &Value, path: &str, test: &dyn Fn(&Value) -> bool) -> bool {
     }
 }
 
+/// True if any value anywhere fulfils the test: `*:` searches all attributes.
+fn anywhere(value: &Value, test: &dyn Fn(&Value) -> bool) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(|v| anywhere(v, test)),
+        Value::Object(map) => map.values().any(|v| anywhere(v, test)),
+        v => test(v),
+    }
+}
+
 type Test = Box<dyn Matcher<Value>>;
 
 fn on(field: Field, test: impl Fn(&str) -> bool + Send + Sync + Clone + 'static) -> Test {
     Run::boxed(move |event: &Value| match &field {
+        f if f.as_str() == "*" => anywhere(event, &|v| text(v).is_some_and(|s| test(&s))),
         Field::Tag(tag) => at(event, "tags", &|v| {
             v.as_str()
                 .and_then(|s| s.split_once(':'))

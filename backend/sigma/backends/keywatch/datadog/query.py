@@ -12,7 +12,7 @@ from sigma.backends.keywatch.datadog.rule import Part, grouped, part, rules_json
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
-from sigma.types import SigmaString, SpecialChars
+from sigma.types import SigmaNumber, SigmaString, SpecialChars
 
 #: What means something in an unquoted value: the union of what Datadog's documentation lists in its versions.
 _SPECIAL = '+-=&|><!(){}[]^"“”~*?:\\#'
@@ -99,6 +99,18 @@ class KeywatchDatadogBackend(ArtefactBackend, SlidingWindowBackend):
                 "leave out what has it"
             )
         return super().convert_condition_field_eq_val(cond, state)
+
+    def convert_condition_field_eq_val_num(self, cond: Any, state: ConversionState) -> Any:
+        """Compare with a number, whose minus would leave out what follows."""
+        return f"{cond.field}:" + str(cond.value).replace("-", "\\-")
+
+    def decide_convert_condition_as_in_expression(
+        self, cond: ConditionOR | ConditionAND, state: ConversionState
+    ) -> bool:
+        """Write a list as one, but for numbers, which are written by themselves."""
+        return super().decide_convert_condition_as_in_expression(cond, state) and not any(
+            isinstance(getattr(arg, "value", None), SigmaNumber) for arg in cond.args
+        )
 
     def convert_condition_field_eq_val_re(self, cond: Any, state: ConversionState) -> Any:
         """Compare with a regular expression that is a pattern of wildcards.

@@ -8,10 +8,14 @@ from sigma.backends.elasticsearch.elasticsearch_lucene import LuceneBackend
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._correlation import Rule
 from sigma.backends.keywatch._regex import lucene
+from sigma.conditions import ConditionAND, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
-from sigma.types import SigmaRegularExpressionFlag, SigmaString
+from sigma.types import SigmaRegularExpressionFlag, SigmaString, SpecialChars
+
+#: What is kept flattened: Elasticsearch 8.19 looks for a pattern of one key in the values of the others too, or not at all.
+_FLATTENED = ".flattened."
 
 
 class KeywatchLuceneBackend(ArtefactBackend, LuceneBackend):
@@ -28,6 +32,7 @@ class KeywatchLuceneBackend(ArtefactBackend, LuceneBackend):
     import_steps: ClassVar[dict[str, str]] = {"lucene": "paste a file into Kibana's search bar, language Lucene"}
     #: source.address is a keyword, so a network is spelt out as patterns.
     cidr_expression = None
+    field_not_exists_expression: ClassVar[str] = "(*:* AND NOT _exists_:{field})"
 
     def convert_value_str(self, s: SigmaString, state: ConversionState) -> str:
         """Write a value.
@@ -40,6 +45,34 @@ class KeywatchLuceneBackend(ArtefactBackend, LuceneBackend):
             )
         return super().convert_value_str(s, state)
 
+    def convert_condition_not(self, cond: ConditionNOT, state: ConversionState) -> str:
+        """Negate a condition: all but what meets it, which the query string can say of a negation too."""
+        return f"(*:* AND NOT ({self.convert_condition(cond.args[0], state)}))"
+
+    def decide_convert_condition_as_in_expression(
+        self, cond: ConditionOR | ConditionAND, state: ConversionState
+    ) -> bool:
+        """Write a list as one, but for patterns, of which each is looked at."""
+        return super().decide_convert_condition_as_in_expression(cond, state) and not any(
+            isinstance(value := getattr(arg, "value", None), SigmaString) and value.contains_special()
+            for arg in cond.args
+        )
+
+    def convert_condition_field_eq_val_num(self, cond: Any, state: ConversionState) -> Any:
+        """Compare with a number, of which the minus would be an operator."""
+        return f"{self.escape_and_quote_field(cond.field)}:" + str(cond.value).replace("-", "\\-")
+
+    def convert_condition_field_eq_val_str(self, cond: Any, state: ConversionState) -> Any:
+        """Compare with a text.
+
+        :raises SigmaFeatureNotSupportedByBackendError: for a pattern of what is kept flattened.
+        """
+        if _FLATTENED in cond.field and _is_pattern(cond.value):
+            raise _no_pattern(cond.field)
+        return super().convert_condition_field_eq_val_str(cond, state)
+
+    convert_condition_field_eq_val_str_case_sensitive = convert_condition_field_eq_val_str
+
     def convert_condition_field_eq_val_re(self, cond: Any, state: ConversionState) -> Any:
         """Compare with a regular expression.
 
@@ -49,6 +82,8 @@ class KeywatchLuceneBackend(ArtefactBackend, LuceneBackend):
             raise SigmaFeatureNotSupportedByBackendError(
                 f"regular expression of field '{cond.field}': Lucene can't ignore its case; use format esql or kibana"
             )
+        if _FLATTENED in cond.field:
+            raise _no_pattern(cond.field)
         pattern = lucene(cond.value, cond.field).replace("/", "\\/")
         return f"{self.escape_and_quote_field(cond.field)}:/{pattern}/"
 
@@ -72,3 +107,15 @@ class KeywatchLuceneBackend(ArtefactBackend, LuceneBackend):
         return "\n".join(queries) + "\n"
 
     finalize_output_default = finalize_output_lucene
+
+
+def _is_pattern(value: SigmaString) -> bool:
+    """Tell whether a value is more than a text, or what a text begins with."""
+    return any(part in list(SpecialChars) for part in value.s[:-1]) or value.endswith(SpecialChars.WILDCARD_SINGLE)
+
+
+def _no_pattern(field: str) -> SigmaFeatureNotSupportedByBackendError:
+    return SigmaFeatureNotSupportedByBackendError(
+        f"field '{field}': Lucene finds only whole values, and what they begin with, in what the integration keeps "
+        "flattened; use format esql or kibana"
+    )

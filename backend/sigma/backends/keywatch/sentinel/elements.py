@@ -13,6 +13,8 @@ import re
 from sigma.types import SigmaBool, SigmaCasedString, SigmaExists, SigmaNumber, SigmaString, SigmaType, SpecialChars
 
 _CHARACTER = r'(?:[^"\\]|\\.)'
+#: Values that numbers, true and false may have, which have no quotes in JSON.
+_BARE = re.compile(r"[-+.\d*?]*|true|false", re.IGNORECASE)
 _SIGNS = re.compile(r"[\\^$|?+*()\[\]{}.]")
 
 
@@ -47,12 +49,15 @@ def _json(value: SigmaType) -> str:
         return f'"?{_escaped(str(value).lower())}"?'
     assert isinstance(value, SigmaString)
     signs = {SpecialChars.WILDCARD_MULTI: f"{_CHARACTER}*", SpecialChars.WILDCARD_SINGLE: _CHARACTER}
-    body = "".join(
-        _escaped(json.dumps(part, ensure_ascii=False)[1:-1]) if isinstance(part, str) else signs[part]  # type: ignore[index]
-        for part in value.s
-    )
-    # A number is a text without quotes.
-    return f'"?{body}"?' if body.replace("\\", "").isdigit() or not str(value).strip("*?") else f'"{body}"'
+    bare = {sign: text.replace(_CHARACTER, r"[-+.\d]") for sign, text in signs.items()}
+
+    def body(signs: dict[SpecialChars, str]) -> str:
+        return "".join(
+            _escaped(json.dumps(part, ensure_ascii=False)[1:-1]) if isinstance(part, str) else signs[part]  # type: ignore[index]
+            for part in value.s
+        )
+
+    return f'(?:"{body(signs)}"|{body(bare)})' if _BARE.fullmatch(str(value)) else f'"{body(signs)}"'
 
 
 def _escaped(text: str) -> str:

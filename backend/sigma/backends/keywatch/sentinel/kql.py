@@ -44,6 +44,8 @@ _OPERATORS = {
     (True, False): ("endswith", "endswith_cs"),
     (True, True): ("contains", "contains_cs"),
 }
+#: What lies at a path and is no value.
+_NOTHING = r'''"", "[]", "[null]", "[\"\"]", "{}"'''
 _REGEX_SIGNS = "\\^$|?+()[]{}"
 
 
@@ -165,7 +167,11 @@ class KeywatchSentinelBackend(ArtefactBackend, SentinelSliding):
         if isinstance(value, SigmaExists) and not value:
             return f"not({self.convert_condition_field_eq_val(instead(cond, cond.field, SigmaExists(True)), state)})"
         text, ways = texts(cond.field.removeprefix(ELEMENTS))
-        alternatives = [super().convert_condition_field_eq_val(instead(cond, text, value), state)]
+        alternatives = [
+            f"{text} !in ({_NOTHING})"
+            if isinstance(value, SigmaExists)
+            else super().convert_condition_field_eq_val(instead(cond, text, value), state)
+        ]
         if isinstance(value, SigmaString | SigmaNumber | SigmaBool):
             alternatives.append(f'{text} startswith "[" and {text} matches regex {literal(of_list(value))}')
         if isinstance(value, SigmaString | SigmaNumber | SigmaBool | SigmaExists):

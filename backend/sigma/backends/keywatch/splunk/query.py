@@ -179,4 +179,4 @@ def _test(field: str, value: SigmaType) -> str | None:
 
 def _text_of(name: str) -> str:
     """Return the commands that make a field of the text of an object, with its quotes as they are in its texts."""
-    return f'\n| spath path={name} output={name} | eval {name}=replace({name}, "\\\\\\"", "\\"")'
+    return f'\n| spath path={name} output={name} | eval {name}=replace({name}, "\\\\\\\\\\"", "\\"")'
