@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sigma.pipelines.keywatch._cloudtrail import StrictFieldMapping
+from sigma.pipelines.keywatch._mapping import StrictFieldMapping
 from sigma.pipelines.keywatch._pack import PACK, guides
 
 import oracle

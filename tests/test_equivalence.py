@@ -95,7 +95,8 @@ def found_each(engine: Engine, histories: list[list[Event]]) -> list[dict[str, l
     found = []
     for events in histories:
         possible = [name for name in pack.queries if any(is_matched(name, event) for event in events)]
-        found.append(dict.fromkeys(pack.queries, list[str]()) | engine.found(only(pack, *possible), events))
+        nobody: dict[str, list[str]] = {name: [] for name in pack.queries}
+        found.append(nobody | engine.found(only(pack, *possible), events))
     return found
 
 

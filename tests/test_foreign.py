@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 import yaml
+from foreign import events_for
+from test_zoo import said
 
 import oracle
 from conftest import ENGINES
 from engines import Engine
-from foreign import events_for
 from keywatch.conversion.convert import convert, write
 from keywatch.conversion.rules import Pack, load_pack
 from keywatch.conversion.settings import load_settings
 from keywatch.conversion.targets import TARGETS
-from test_zoo import said
 
 Document = dict[str, Any]
 PAGE = Path(__file__).parents[1] / "docs" / "other-peoples-rules.md"

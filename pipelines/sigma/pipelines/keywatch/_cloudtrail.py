@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaTransformationError
-from sigma.pipelines.keywatch._fields import OPTIONAL, FieldTable, StrictFieldMapping, cloudtrail
+from sigma.pipelines.keywatch._fields import OPTIONAL, FieldTable, cloudtrail
+from sigma.pipelines.keywatch._mapping import StrictFieldMapping
 from sigma.pipelines.keywatch._pack import GUIDE, guides
 from sigma.pipelines.keywatch._values import FillPlaceholders, OneCondition, OneSpelling, RefuseUnclearText
 from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline

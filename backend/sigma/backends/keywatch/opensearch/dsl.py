@@ -6,7 +6,6 @@ Conditions are Query DSL, which can ignore case; a query string can't.
 from __future__ import annotations
 
 import json
-import re
 from typing import Any, ClassVar
 
 from sigma.backends.keywatch._artefact import ArtefactBackend
@@ -15,20 +14,21 @@ from sigma.backends.keywatch._regex import lucene
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
 from sigma.backends.keywatch.opensearch.monitor import KEYWORD, bare_search, monitor
 from sigma.backends.keywatch.opensearch.sliding import METRICS, Json
+from sigma.backends.keywatch.opensearch.values import (
+    INSIDE,
+    boolean,
+    inside,
+    is_variable,
+    limited,
+    pattern,
+    regex,
+    text_of,
+    unsupported,
+)
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationTypeLiteral
-from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
-from sigma.types import SigmaRegularExpressionFlag, SigmaString, SpecialChars
-
-#: Characters of a text, and of a pattern, that OpenSearch makes an automaton of: it refuses texts of more than 1000,
-#: and patterns that are complex, which none of 300 is.
-_LONGEST_TEXT, _LONGEST_PATTERN = 1000, 300
-#: What the name of an object ends in whose whole content is meant.
-_INSIDE = ".*"
-_ANY = SpecialChars.WILDCARD_MULTI
-#: Signs that mean something in Lucene's regular expressions.
-_REGEX_SIGNS = frozenset('.?+*|{}[]()"\\#@&<>~^$')
+from sigma.types import SigmaRegularExpressionFlag, SigmaString
 
 #: Two fields have a value, and one of the first is one of the second.
 _SAME = (
@@ -87,15 +87,15 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
         """
         field, value = cond.field, cond.value
         assert isinstance(value, SigmaString)
-        if field.endswith(_INSIDE):
-            return _inside(field, value)
+        if field.endswith(INSIDE):
+            return inside(field, value)
         if not field.endswith(KEYWORD):
-            return _boolean(field, value)
+            return boolean(field, value)
         # Only the case of ASCII letters is ignored.
-        if not str(value).isascii() or _is_variable(value):
-            return {"regexp": {field: {"value": _regex(value), "case_insensitive": True, "flags_value": 0}}}
+        if not str(value).isascii() or is_variable(value):
+            return {"regexp": {field: {"value": regex(value), "case_insensitive": True, "flags_value": 0}}}
         kind, text = (
-            ("wildcard", _pattern(value)) if value.contains_special() else ("term", _limited(value, _text(value)))
+            ("wildcard", pattern(value)) if value.contains_special() else ("term", limited(value, text_of(value)))
         )
         return {kind: {field: {"value": text, "case_insensitive": True}}}
 
@@ -108,11 +108,11 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
         """
         value = cond.value
         assert isinstance(value, SigmaString)
-        if _is_variable(value):
-            return {"regexp": {cond.field: {"value": _regex(value, cased=True), "flags_value": 0}}}
+        if is_variable(value):
+            return {"regexp": {cond.field: {"value": regex(value, cased=True), "flags_value": 0}}}
         if not value.contains_special():
-            return {"term": {cond.field: {"value": _text(value)}}}
-        return {"wildcard": {cond.field: {"value": _pattern(value)}}}
+            return {"term": {cond.field: {"value": text_of(value)}}}
+        return {"wildcard": {cond.field: {"value": pattern(value)}}}
 
     def convert_condition_field_eq_val_num(
         self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
@@ -131,13 +131,13 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
         self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
     ) -> Any:
         """Tell whether a field is missing."""
-        return {"bool": {"must_not": [{"exists": {"field": cond.field.removesuffix(_INSIDE)}}]}}
+        return {"bool": {"must_not": [{"exists": {"field": cond.field.removesuffix(INSIDE)}}]}}
 
     convert_condition_field_not_exists = convert_condition_field_eq_val_null
 
     def convert_condition_field_exists(self, cond: ConditionFieldEqualsValueExpression, state: ConversionState) -> Any:
         """Tell whether a field is there."""
-        return {"exists": {"field": cond.field.removesuffix(_INSIDE)}}
+        return {"exists": {"field": cond.field.removesuffix(INSIDE)}}
 
     def convert_condition_field_eq_val_re(self, cond: Any, state: ConversionState) -> Any:
         """Compare with a regular expression.
@@ -153,7 +153,7 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
 
         :raises SigmaFeatureNotSupportedByBackendError: always: keywords are in the order of texts.
         """
-        raise _unsupported(cond.field, "< and > of fields that are texts")
+        raise unsupported(cond.field, "< and > of fields that are texts")
 
     def convert_condition_field_eq_field(self, cond: Any, state: ConversionState) -> Any:
         """Compare two fields, without regard to case.
@@ -162,7 +162,7 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
         """
         other = cond.value
         if other.starts_with or other.ends_with:
-            raise _unsupported(cond.field, "comparing a field with a part of another")
+            raise unsupported(cond.field, "comparing a field with a part of another")
         return {"script": {"script": {"source": _SAME, "params": {"one": cond.field, "other": other.field}}}}
 
     def finish_query(self, rule: Rule, query: Any, state: ConversionState) -> Any:
@@ -196,73 +196,3 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
     def finalize_query_monitor(self, rule: Rule, query: Json, index: int, state: ConversionState) -> Json:
         """Return a monitor as the Alerting plugin's API takes it."""
         return monitor(self.detection(rule, query))
-
-
-def _inside(field: str, value: SigmaString) -> Json:
-    """Look for a word in the texts and in the names of what is in an object.
-
-    :raises SigmaFeatureNotSupportedByBackendError: for anything that may be more than a part of a word.
-    """
-    word = "".join(part for part in value.s if isinstance(part, str))
-    if list(value.s) != [_ANY, word, _ANY] or not re.fullmatch("[A-Za-z0-9]+", word):
-        raise SigmaFeatureNotSupportedByBackendError(
-            f"field '{field.removesuffix(_INSIDE)}': OpenSearch has no text of a whole object; it can find a word of "
-            "letters and digits in one (contains)"
-        )
-    texts = {"query": f"*{word}*", "fields": [field], "analyze_wildcard": True, "lenient": True}
-    names = [{"exists": {"field": f"{field.removesuffix('*')}*{word}*"}}]
-    return {"bool": {"should": [{"query_string": texts}, *names], "minimum_should_match": 1}}
-
-
-def _boolean(field: str, value: SigmaString) -> Json:
-    if value.contains_special():
-        raise SigmaFeatureNotSupportedByBackendError(
-            f"field '{field}' is true or false in OpenSearch, and has no pattern"
-        )
-    text = _text(value).lower()
-    return {"term": {field: {"value": text == "true"}}} if text in ("true", "false") else {"match_none": {}}
-
-
-def _unsupported(field: str, what: str) -> SigmaFeatureNotSupportedByBackendError:
-    return SigmaFeatureNotSupportedByBackendError(
-        f"field '{field}': OpenSearch's queries have no {what} as Sigma means it"
-    )
-
-
-def _text(value: SigmaString) -> str:
-    return "".join(map(str, value.s))
-
-
-def _pattern(value: SigmaString) -> str:
-    """Return a pattern of the query `wildcard`."""
-    return _limited(value, value.convert(add_escaped="\\"))
-
-
-def _limited(value: SigmaString, text: str) -> str:
-    """Return the text that a query has for a value, unless it is too long, escapes counted."""
-    longest = _LONGEST_PATTERN if value.contains_special() else _LONGEST_TEXT
-    if len(text) > longest:
-        raise SigmaFeatureNotSupportedByBackendError(
-            f"value '{str(value)[:20]}…' has {len(text)} characters; OpenSearch compares with up to {longest}"
-        )
-    return text
-
-
-def _is_variable(value: SigmaString) -> bool:
-    """Tell whether a monitor would take a part of a value for a variable: they are filled in wherever they stand."""
-    return "{{" in str(value)
-
-
-def _regex(value: SigmaString, *, cased: bool = False) -> str:
-    """Return a regular expression, with both cases of letters beyond ASCII unless the case matters."""
-    signs: dict[Any, str] = {SpecialChars.WILDCARD_MULTI: ".*", SpecialChars.WILDCARD_SINGLE: "."}
-    return _limited(
-        value,
-        "".join(signs.get(part) or "".join(_either_case(char, cased=cased) for char in str(part)) for part in value.s),
-    )
-
-
-def _either_case(char: str, *, cased: bool) -> str:
-    if not cased and not char.isascii() and char.lower() != char.upper():
-        return f"[{char.lower()}{char.upper()}]"
-    return "\\" + char if char in _REGEX_SIGNS else char

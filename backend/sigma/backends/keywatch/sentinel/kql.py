@@ -22,31 +22,21 @@ from sigma.backends.keywatch.sentinel.rule import (
     repository_yaml,
 )
 from sigma.backends.keywatch.sentinel.sliding import SentinelSliding, column, is_expression
+from sigma.backends.keywatch.sentinel.values import comparison, literal
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
-from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.pipelines.keywatch._fields import ELEMENTS
 from sigma.types import (
     CompareOperators,
     SigmaBool,
-    SigmaCasedString,
     SigmaExists,
     SigmaNumber,
     SigmaString,
-    SpecialChars,
 )
 
 _EVENT, _ARN = "AwsEventId", "UserIdentityArn"
-#: (wildcard in front, wildcard behind) → operator that ignores the case of ASCII letters, operator that does not.
-_OPERATORS = {
-    (False, False): ("=~", "=="),
-    (False, True): ("startswith", "startswith_cs"),
-    (True, False): ("endswith", "endswith_cs"),
-    (True, True): ("contains", "contains_cs"),
-}
 #: What lies at a path and is no value.
 _NOTHING = r'''"", "[]", "[null]", "[\"\"]", "{}"'''
-_REGEX_SIGNS = "\\^$|?+()[]{}"
 
 
 class KeywatchSentinelBackend(ArtefactBackend, SentinelSliding):
@@ -119,7 +109,7 @@ class KeywatchSentinelBackend(ArtefactBackend, SentinelSliding):
 
         :raises SigmaFeatureNotSupportedByBackendError: for an empty text, which is no value in Sentinel.
         """
-        return _comparison(cond.field, cast(SigmaString, cond.value))
+        return comparison(cond.field, cast(SigmaString, cond.value))
 
     convert_condition_field_eq_val_str_case_sensitive = convert_condition_field_eq_val_str
 
@@ -226,30 +216,6 @@ class KeywatchSentinelBackend(ArtefactBackend, SentinelSliding):
     def finalize_output_yaml(self, queries: list[dict[str, Any]]) -> str:
         """Write rules in the form of the repository Azure-Sentinel."""
         return repository_yaml(queries)
-
-
-def literal(text: str) -> str:
-    """Quote a text for KQL. Control characters are refused before."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _comparison(field: str, value: SigmaString) -> str:
-    if not len(value):
-        raise SigmaFeatureNotSupportedByBackendError("an empty text is no value in Sentinel; use null")
-    cased = isinstance(value, SigmaCasedString)
-    parts = list(value.s)
-    if all(part is SpecialChars.WILDCARD_MULTI for part in parts):
-        return f"isnotempty({field})"
-    wild = (parts[0] is SpecialChars.WILDCARD_MULTI, parts[-1] is SpecialChars.WILDCARD_MULTI)
-    texts = parts[wild[0] : len(parts) - wild[1]]
-    if not all(isinstance(part, str) for part in texts):
-        flags = "(?s)" if cased else "(?is)"
-        pattern = value.convert(wildcard_multi=".*", wildcard_single=".", add_escaped=_REGEX_SIGNS)
-        return f"{field} matches regex {literal(f'{flags}^{pattern}$')}"
-    text = literal("".join(map(str, texts)))
-    if not cased and not text.isascii():
-        field, text = f"tolower({field})", f"tolower({text})"
-    return f"{field} {_OPERATORS[wild][cased or not text.isascii()]} {text}"
 
 
 def _joined(group: Sequence[str]) -> str:
