@@ -24,9 +24,9 @@ MODIFIERS = (
     "contains|re", "exists|contains",
 )  # fmt: skip
 VALUES: tuple[Any, ...] = (
-    "Alpha", "al*A", "Alph?", "*", "**", "?", "", "bet", 'quo"te', "back\\\\slash", "-flag", "per%cent_", "é", "*lph*|x",
-    7, 1.5, -3, 0, True, False, None, [], {}, ["Alpha", "Beta"], ["Alpha", None], ["al*", 7, True], ["", "Beta"], [None],
-    "198.51.100.0/24", "2001:db8::/32", "10.0.0.0/33", ["198.51.100.0/24", "10.0.0.0/8"],
+    "Alpha", "al*A", "Alph?", "*", "**", "?", "", "bet", 'quo"te', "back\\\\slash", "-flag", "per%cent_", "é",
+    "*lph*|x", 7, 1.5, -3, 0, True, False, None, [], {}, ["Alpha", "Beta"], ["Alpha", None], ["al*", 7, True], ["", "Beta"],
+    [None], "198.51.100.0/24", "2001:db8::/32", "10.0.0.0/33", ["198.51.100.0/24", "10.0.0.0/8"],
     "^alp", "a.+a$", "Al(ph|PH)a", "[", "x{2,1}", "(?=A)Alpha", "^$", ".+", ".*", "\\d+",
     "%admins%", "%part%", "%number%", "%nobody%", "%admins% %part%",
     "requestParameters.other", "userAgent", "nothing", "requestParameters", "2026-11-20T10:00:00Z", [["Alpha"]],

@@ -1,7 +1,7 @@
 """Who must be found, in plain Python: from the rule files, Sigma's matching, and what a sliding value_count means.
 
-It shares no code with the backends or with pySigma; it is slow and short on purpose. What the Sigma specification leaves
-open is decided here:
+It shares no code with the backends or with pySigma; it is slow and short on purpose. What the Sigma specification
+leaves open is decided here:
 
 - A path goes through lists, and a list of values has the value that is asked for if one of its elements does.
 - null, an empty text, an empty list and an empty object are no values.

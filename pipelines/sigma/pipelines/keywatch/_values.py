@@ -86,7 +86,7 @@ class OneCondition(PreprocessingTransformation):
 class FillPlaceholders(ValueListPlaceholderTransformation):
     """Put the pipeline's variables in place of `%name%` in values with the modifier expand."""
 
-    def apply_detection_item(self, detection_item: SigmaDetectionItem) -> SigmaDetection | SigmaDetectionItem | None:
+    def apply_detection_item(self, detection_item: SigmaDetectionItem) -> SigmaDetectionItem | None:
         """Fill in the values of a field.
 
         :raises SigmaValueError: for a regular expression that is no text, which pySigma lets through.

@@ -14,7 +14,7 @@ from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.types import SigmaRegularExpressionFlag, SigmaString, SpecialChars
 
-#: What is kept flattened: Elasticsearch 8.19 looks for a pattern of one key in the values of the others too, or not at all.
+#: What is kept flattened: Elasticsearch 8.19 finds a pattern of one key in the values of others too, or not at all.
 _FLATTENED = ".flattened."
 
 
