@@ -11,7 +11,7 @@ from events import MISSING, record
 Document = dict[str, Any]
 Event = dict[str, Any]
 
-PLACEHOLDERS = {"admins": ["Alpha", "Root"], "part": ["lph"], "number": [7]}
+PLACEHOLDERS: dict[str, list[Any]] = {"admins": ["Alpha", "Root"], "part": ["lph"], "number": [7]}
 #: Where a rule may look: at a column of each schema's own, below an object, and below an object in one.
 FIELDS = ("userAgent", "requestParameters.note", "requestParameters.deep.inner")
 MODIFIERS = (

@@ -181,7 +181,7 @@ def _forms(option: Any, modifiers: list[str]) -> list[Any]:
 def _item_matches(wanted: Any, event: Event, name: str, modifiers: list[str]) -> bool:
     values = values_of(event, name)
     if "exists" in modifiers:
-        return bool(values) == wanted
+        return bool(values) is bool(wanted)
     if wanted is None or wanted == "":
         return bool(values) if {"contains", "startswith", "endswith"} & set(modifiers) and wanted == "" else not values
     if "fieldref" in modifiers:
@@ -210,7 +210,7 @@ _FLAGS = {
 }  # fmt: skip
 
 
-def _equal(wanted: Any, value: str, modifiers: list[str]) -> bool:
+def _equal(wanted: Any, value: str, modifiers: list[str]) -> bool:  # noqa: PLR0911  # a case each
     if "cidr" in modifiers:
         try:
             return ipaddress.ip_address(value) in ipaddress.ip_network(wanted)

@@ -37,9 +37,6 @@ _STORED_ISSUER = "aws.cloudtrail.user_identity.session_context.session_issuer"
 _RENAMED = {
     "apiVersion": "aws.cloudtrail.api_version",
     "sharedEventID": "aws.cloudtrail.shared_event_id",
-    "userIdentity.sessionContext.attributes.mfaAuthenticated": (
-        "aws.cloudtrail.user_identity.session_context.mfa_authenticated"
-    ),
     f"{_ISSUER}.accountId": f"{_STORED_ISSUER}.account_id",
     f"{_ISSUER}.principalId": f"{_STORED_ISSUER}.principal_id",
     "eventVersion": "aws.cloudtrail.event_version",

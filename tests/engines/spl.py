@@ -273,8 +273,10 @@ class _Eval:
             return lambda row: [v for v in _each(row.get(field)) if arguments[0](row | {field: v})] or None
         if name == "mvmap":  # the expression, for each value of the field
             field = inside[0][1][1:-1]
-            made = lambda row: (arguments[1](row | {field: value}) for value in _each(row.get(field)))  # noqa: E731
-            return lambda row: [value for value in made(row) if value is not None] or None
+            return lambda row: (
+                [made for value in _each(row.get(field)) if (made := arguments[1](row | {field: value})) is not None]
+                or None
+            )
         function = FUNCTIONS[name]
         return lambda row: function(*(argument(row) for argument in arguments))
 
