@@ -22,7 +22,7 @@ from subprocess import DEVNULL
 import psutil
 from isal import igzip
 
-from keywatch.hunting.records import keep_freed_memory
+from keywatch.hunting.workers import keep_freed_memory
 
 FOLDER = Path(__file__).parents[1] / "build" / "bench"
 PROGRAM = [sys.executable, "-m", "keywatch.cli"]

@@ -9,14 +9,18 @@ from typing import Any
 
 import yaml
 from click.testing import CliRunner, Result
+from sigma.pipelines.keywatch._pack import PACK
 
+import oracle
+from events import DENIED
 from keywatch.cli import main
 from keywatch.conversion.convert import Conversion, convert
 from keywatch.conversion.rules import load_pack
 from keywatch.conversion.settings import load_settings
 from keywatch.conversion.targets import TARGETS
+from keywatch.hunting.coverage import Coverage
 from keywatch.hunting.hunt import Alert, hunt
-from keywatch.hunting.records import Coverage, Selection
+from keywatch.hunting.selection import Selection
 
 EVERYTHING = Selection()
 
@@ -92,6 +96,12 @@ def hunted(*paths: Path, selection: Selection = EVERYTHING, **choice: Any) -> tu
     """Hunt through files with what `converted` takes; return the alerts, and what was read."""
     coverage = Coverage()
     return hunt(converted("duckdb", **choice), map(str, paths), selection, coverage), coverage
+
+
+def denials(*paths: Path, **choice: Any) -> tuple[list[Alert], Coverage]:
+    """Hunt as `hunted`; return the alerts of one rule, whatever else the pack finds in the same events."""
+    alerts, coverage = hunted(*paths, **choice)
+    return [alert for alert in alerts if alert.rule_id == oracle.load(PACK)[DENIED]["id"]], coverage
 
 
 def keywatch(*arguments: str | Path, **environment: str) -> Result:

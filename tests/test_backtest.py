@@ -18,7 +18,8 @@ from events import DENIED, HOUR, INVOCATION_LONG, MINUTE, TRENT, denied, histori
 from keywatch.conversion.rules import load_pack
 from keywatch.conversion.settings import load_settings
 from keywatch.hunting.backtest import THRESHOLDS, Backtest, backtest, write_proposals
-from keywatch.hunting.records import Coverage, Selection
+from keywatch.hunting.coverage import Coverage
+from keywatch.hunting.selection import Selection
 from packs import keywatch
 
 Event = dict[str, Any]

@@ -14,6 +14,7 @@ from sigma.pipelines.keywatch._pack import PACK, guides
 
 import oracle
 from keywatch.conversion.targets import TARGETS
+from keywatch.hunting.shapes import KNOWN, PASSED, SHAPES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -56,7 +57,15 @@ def package_of(module: str) -> str:
 
 
 #: The parts, each of which uses only those behind it.
-PARTS = ["keywatch.hunting", "keywatch.conversion", BACKENDS, PIPELINES, "keywatch.files", "keywatch.errors"]
+PARTS = [
+    "keywatch.hunting",
+    "keywatch.conversion",
+    BACKENDS,
+    PIPELINES,
+    "keywatch.files",
+    "keywatch.ending",
+    "keywatch.errors",
+]
 
 
 def node_of_backend(module: str) -> str:
@@ -149,6 +158,16 @@ def test_the_field_table() -> None:
     if os.environ.get("KEYWATCH_WRITE_GOLDEN"):
         page.write_text(text, encoding="utf-8")
     assert page.read_text(encoding="utf-8") == text
+
+
+def test_the_table_of_shapes() -> None:
+    rows = ["| Shape | Where it comes from | What leads to the records |", "|---|---|---|"]
+    rows += [f"| {shape.name} | {shape.got} | {', '.join(f'`{path}`' for path in shape.at)} |" for shape in SHAPES]
+    rows += ["", "| Passed over, and counted | Told by |", "|---|---|"]
+    rows += [f"| {kind} | `{path}`{f': {value}' if value else ''} |" for kind, path, value in PASSED]
+    rows += ["", "| Named, with what would be right | Told by |", "|---|---|"]
+    rows += [f"| {what} | `{path}` |" for what, path in KNOWN]
+    written(DOCS / "hunting.md", "shapes", "\n".join(rows))
 
 
 def test_each_detection_has_its_page_with_the_thresholds_that_are_set() -> None:

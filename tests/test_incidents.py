@@ -18,8 +18,9 @@ from keywatch.conversion.convert import convert
 from keywatch.conversion.rules import load_pack
 from keywatch.conversion.settings import load_settings
 from keywatch.conversion.targets import TARGETS
+from keywatch.hunting.coverage import Coverage
 from keywatch.hunting.hunt import Alert, hunt
-from keywatch.hunting.records import Coverage, Selection
+from keywatch.hunting.selection import Selection
 
 PAGES = PACK.parent / "docs" / "detections"
 #: Attacks that raise no alert, and where a page says that they can't be seen.

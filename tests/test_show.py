@@ -17,7 +17,7 @@ import pytest
 from events import DENIED, HOUR, MALLORY, MINUTE, REGIONS, TRENT, access, denied
 from keywatch import show
 from keywatch.hunting.backtest import THRESHOLDS, WINDOWS, Backtest, Cell, RuleResult
-from keywatch.hunting.records import Coverage
+from keywatch.hunting.coverage import Coverage
 from packs import keywatch, one_rule, written
 
 Event = dict[str, Any]

@@ -19,7 +19,8 @@ from hostile import MODIFIERS, TEXTS, near, value_rule
 from keywatch.conversion.rules import fields_used, load_pack
 from keywatch.conversion.settings import load_settings
 from keywatch.hunting.columns import Columns, Row
-from keywatch.hunting.records import Coverage, read_rows
+from keywatch.hunting.coverage import Coverage
+from keywatch.hunting.reading import Reader
 from keywatch.hunting.sift import Sift, needs_of
 from packs import written
 
@@ -74,7 +75,7 @@ def kept(sift: Sift, records: list[str], folder: Path) -> list[Row]:
     path = folder / "records.json"
     path.write_text('{"Records":[' + ",".join(records) + "]}", encoding="utf-8")
     coverage = Coverage()
-    found = list(read_rows(str(path), sift, coverage))
+    found = list(Reader(sift).rows(str(path), coverage))
     assert not coverage.problems
     assert coverage.records == len(records)
     return found

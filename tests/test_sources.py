@@ -5,30 +5,32 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import signal
+import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
-import psutil
 import pytest
 from moto.server import ThreadedMotoServer
 
 from events import REGIONS, denied
-from keywatch.hunting import records
+from keywatch.hunting import finding, reading
 from keywatch.hunting.columns import Columns
-from keywatch.hunting.records import Coverage, Selection, find_files, read_rows
+from keywatch.hunting.coverage import Coverage
+from keywatch.hunting.finding import find_files
+from keywatch.hunting.reading import Reader
+from keywatch.hunting.selection import Selection
 from keywatch.hunting.sift import Sift
-from packs import hunted as run
+from keywatch.hunting.times import read_time
+from packs import denials as run
 
 EVENTS = [denied(60 * i, i) for i in range(5)]
-ALL = Sift(None, Columns(["eventName", "eventID", "userIdentity.arn"]))
-ROWS = [ALL.columns.row(event) for event in EVENTS]
+ALL = Reader(Sift(None, Columns(["eventName", "eventID", "userIdentity.arn"])))
+ROWS = [ALL.sift.columns.row(event) for event in EVENTS]
 WHOLE = json.dumps({"Records": EVENTS}, separators=(",", ":")).encode()
 PROGRAM = [sys.executable, "-m", "keywatch.cli"]
 
@@ -62,7 +64,7 @@ def test_files_are_passed_over_by_their_path(selection: Selection, read: int, tm
     delivered(tmp_path, "444455556666", "eu-west-1", "2026/11/20", prefix="o-ab12cd34ef")
     coverage = Coverage()
     files = find_files([str(tmp_path)], selection, coverage)
-    assert (len(files), coverage.pruned, coverage.problems) == (read, 6 - read, [])
+    assert (len(files), coverage.pruned, list(coverage.problems)) == (read, 6 - read, [])
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_standard_input() -> None:
     for content in (WHOLE, gzip.compress(WHOLE), b"\n".join(json.dumps(event).encode() for event in EVENTS)):
         command = [*PROGRAM, "hunt", "-", "--format", "ndjson"]
         done = subprocess.run(command, input=content, capture_output=True, check=True)
-        assert json.loads(done.stdout)["events"] == 5
+        assert json.loads(done.stdout.splitlines()[0])["events"] == 5
 
 
 @pytest.fixture
@@ -104,7 +106,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         "AWS_EC2_METADATA_DISABLED": "true",
     }.items():
         monkeypatch.setenv(name, value)
-    records._s3_system.cache_clear()
+    finding.s3_system.cache_clear()
     client = boto3.client("s3")
     client.create_bucket(Bucket="trail")
     yield client
@@ -112,15 +114,20 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_s3(bucket: Any) -> None:
-    name = "AWSLogs/111122223333/CloudTrail/us-east-1/2026/11/20/a.json.gz"
+    name = "AWSLogs/111122223333/CloudTrail/us-east-1/2026/11/20/a"
     bucket.put_object(Bucket="trail", Key=name, Body=gzip.compress(WHOLE))
     bucket.put_object(Bucket="trail", Key=name.replace("11/20", "10/01"), Body=gzip.compress(WHOLE))
-    bucket.put_object(Bucket="trail", Key="AWSLogs/readme.txt", Body=b"no records")
+    bucket.put_object(Bucket="trail", Key=name.replace("CloudTrail", "CloudTrail-Digest"), Body=b"{}")
+    bucket.put_object(Bucket="trail", Key="AWSLogs/", Body=b"")
     for path in ("s3://trail", "s3://trail/AWSLogs/", f"s3://trail/{name}"):
         command = [*PROGRAM, "hunt", path, "--from", "2026-11-20", "--format", "ndjson"]
         done = subprocess.run(command, capture_output=True, check=True)
-        assert json.loads(done.stdout)["events"] == 5
+        assert json.loads(done.stdout.splitlines()[0])["events"] == 5
     assert b"1 files of other days" not in done.stderr  # a file that is named is read whatever its path says
+    bucket.put_object(Bucket="trail", Key="AWSLogs/readme.txt", Body=b"no records")
+    strange = subprocess.run([*PROGRAM, "hunt", "s3://trail"], capture_output=True, check=False)
+    assert strange.returncode == 2
+    assert b"readme.txt: not understood" in strange.stderr
     gone = subprocess.run([*PROGRAM, "hunt", "s3://gone/x"], capture_output=True, check=False)
     assert gone.returncode == 2
     assert gone.stderr.startswith(b"s3:/gone/x: can't be ")
@@ -130,62 +137,65 @@ def test_s3(bucket: Any) -> None:
 def test_a_large_file_of_lines_is_not_held_in_memory(
     packed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "_LARGE", 100)
+    monkeypatch.setattr(reading, "WHOLE", 100)
     path = tmp_path / "large.ndjson"
     content = b"\n".join(json.dumps(event).encode() for event in EVENTS) + b"\n{broken\n"
     path.write_bytes(gzip.compress(content) if packed else content)
     coverage = Coverage()
-    assert list(read_rows(str(path), ALL, coverage)) == ROWS
+    assert list(ALL.rows(str(path), coverage)) == ROWS
     assert [str(problem)[: len(str(path)) + 2] for problem in coverage.problems] == [f"{path}:6"]
     path.write_bytes(gzip.compress(content)[:-30])
     cut = Coverage()
-    list(read_rows(str(path), ALL, cut))
-    assert "can't be read to its end" in str(cut.problems[-1])
+    list(ALL.rows(str(path), cut))
+    assert "can't be read to its end" in str(list(cut.problems)[-1])
 
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_large_file_of_records(packed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "_LARGE", 100)
+    monkeypatch.setattr(reading, "WHOLE", 100)
     path = tmp_path / "large.json"
     indented = json.dumps({"Records": EVENTS}, indent=1).encode()
     path.write_bytes(gzip.compress(indented) if packed else indented)
-    assert list(read_rows(str(path), ALL, Coverage())) == ROWS
+    assert list(ALL.rows(str(path), Coverage())) == ROWS
 
 
 def test_gzip_in_several_members_and_with_a_wrong_end(tmp_path: Path) -> None:
     half = len(WHOLE) // 2
+    path = tmp_path / "a.json.gz"
     for content in (
         gzip.compress(WHOLE[:half]) + gzip.compress(WHOLE[half:]),
         gzip.compress(b"") + gzip.compress(WHOLE),
         gzip.compress(WHOLE) + gzip.compress(b""),
+        gzip.compress(WHOLE) + b"\0" * 512,
     ):
-        (tmp_path / "a.json.gz").write_bytes(content)
-        assert list(read_rows(str(tmp_path / "a.json.gz"), ALL, Coverage())) == ROWS
-    for broken in (
-        gzip.compress(WHOLE)[:-1],
-        gzip.compress(WHOLE)[:-8],
-        gzip.compress(WHOLE)[:40],
-        gzip.compress(WHOLE)[:-8] + b"\0" * 8,
-        gzip.compress(WHOLE) + gzip.compress(WHOLE)[:-3],
-        gzip.compress(WHOLE) + b"rubbish",
-        b"\x1f\x8b",
+        path.write_bytes(content)
+        assert list(ALL.rows(str(path), Coverage())) == ROWS
+    for broken, rows in (
+        (gzip.compress(WHOLE)[:-1], ROWS),
+        (gzip.compress(WHOLE)[:-8], ROWS),
+        (gzip.compress(WHOLE)[:40], []),
+        (gzip.compress(WHOLE, 0)[: half + 30], ROWS[:2]),
+        (gzip.compress(WHOLE)[:-8] + b"\0" * 8, []),  # of what has a wrong checksum nothing is believed
+        (gzip.compress(WHOLE) + b"rubbish", ROWS),
+        (b"\x1f\x8b", []),
     ):
-        (tmp_path / "a.json.gz").write_bytes(broken)
+        path.write_bytes(broken)
         coverage = Coverage()
-        assert not list(read_rows(str(tmp_path / "a.json.gz"), ALL, coverage))
-        assert len(coverage.problems) == 1
+        assert list(ALL.rows(str(path), coverage)) == rows
+        [problem] = coverage.problems
+        assert str(problem).startswith(f"{path}: can't be read to its end: ")
 
 
 def test_a_file_that_disappears_during_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(100):  # enough for several processes
         (tmp_path / f"{number}.json").write_bytes(WHOLE)
 
-    def listed(path: str) -> list[str] | None:
+    def listed(path: str, _: Coverage) -> list[str] | None:
         files = sorted(str(file) for file in Path(path).iterdir())
         (tmp_path / "77.json").unlink()
         return files
 
-    monkeypatch.setattr(records, "_listed", listed)
+    monkeypatch.setattr(finding, "_listed", listed)
     alerts, coverage = run(tmp_path)
     assert len(alerts) == 1
     assert coverage.files == 99
@@ -205,28 +215,10 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
         os.seteuid(65534)
         try:
             coverage = Coverage()
-            assert not list(read_rows(str(tmp_path / "a.json"), ALL, coverage))
+            assert not list(ALL.rows(str(tmp_path / "a.json"), coverage))
         finally:
             os.seteuid(0)
     assert [str(problem) for problem in coverage.problems] == [f"{tmp_path}/a.json: can't be read: Permission denied"]
-
-
-@pytest.mark.parametrize("files", [0, 100])
-def test_an_interrupted_hunt_says_what_was_covered(files: int, tmp_path: Path) -> None:
-    for number in range(files):
-        (tmp_path / f"{number:03}.json").write_bytes(WHOLE)
-    os.mkfifo(tmp_path / "zzz.json")  # nobody writes to it: reading waits
-    process = subprocess.Popen([*PROGRAM, "hunt", str(tmp_path)], stderr=subprocess.PIPE, start_new_session=True)
-    time.sleep(2)
-    began = time.monotonic()
-    os.killpg(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=20)
-    assert time.monotonic() - began < 5
-    assert process.returncode == 130
-    [line] = told.decode().splitlines()
-    assert line.startswith("Interrupted, so nothing can be said of the rest: ")
-    if files:
-        assert b" 64 files" in told
 
 
 def test_odd_types_are_text(tmp_path: Path) -> None:
@@ -245,14 +237,125 @@ def test_an_empty_stream_is_no_error() -> None:
     assert done.stdout == b"No alerts.\n"
 
 
-def test_a_reading_process_that_is_killed(tmp_path: Path) -> None:
-    for number in range(100):
-        (tmp_path / f"{number:03}.json").write_bytes(WHOLE)
-    os.mkfifo(tmp_path / "zzz.json")
-    process = subprocess.Popen([*PROGRAM, "hunt", str(tmp_path)], stderr=subprocess.PIPE)
-    time.sleep(2)
-    for worker in psutil.Process(process.pid).children():
-        worker.kill()
-    _, told = process.communicate(timeout=20)
-    assert process.returncode == 2
-    assert told.decode() == "a process that read files was killed; was there too little memory?\n"
+def test_a_selection_that_leaves_nothing_says_what_was_there(tmp_path: Path) -> None:
+    delivered(tmp_path, "111122223333", "eu-west-1", "2026/11/20")
+    (tmp_path / "export.json").write_bytes(WHOLE)
+    (tmp_path / "export.ndjson").write_bytes(b"\n".join(json.dumps(event).encode() for event in EVENTS))
+    there = f"Regions eu-west-1, {', '.join(sorted(REGIONS[:4]))}"
+    _, coverage = run(tmp_path, selection=Selection(regions=("us-esat-1",)))
+    assert [str(problem) for problem in coverage.problems] == [
+        "--region us-esat-1 leaves nothing of 10 records; "
+        f"there were {there}; times from 2026-11-20T00:00:00Z to 2026-11-20T10:04:00Z"
+    ]
+    _, one = run(tmp_path / "AWSLogs", selection=Selection(accounts=("999988887777",)))
+    assert [str(problem) for problem in one.problems] == [
+        "--account 999988887777 leaves nothing of 1 files; "
+        "there were accounts 111122223333; times from 2026-11-20T00:00:00Z to 2026-11-20T00:00:00Z"
+    ]
+    for selection in (Selection(regions=("us-east-1",)), Selection(start=datetime(2026, 11, 20))):
+        assert not run(tmp_path, selection=selection)[1].problems
+
+
+def test_what_lies_in_a_folder_is_found_once_and_never_waited_for(tmp_path: Path) -> None:
+    real = tmp_path / "real"
+    real.mkdir()
+    for name in ("a.gz", "b.log", "C.JSON", "d", ".hidden"):
+        (real / name).write_bytes(WHOLE)
+    (tmp_path / "neighbour").mkdir()
+    (real / "again").symlink_to(real)
+    (tmp_path / "link").symlink_to(real)
+    (tmp_path / "one").symlink_to(real / "d")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    os.mkfifo(tmp_path / "fifo.json")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        coverage = Coverage()
+        files = find_files([str(tmp_path), str(real / "d"), str(tmp_path / "fifo.json")], Selection(), coverage)
+    assert [Path(file).relative_to(tmp_path).as_posix() for file in files] == [
+        "real/.hidden", "real/C.JSON", "real/a.gz", "real/b.log", "real/d",
+    ]  # fmt: skip
+    assert sorted(str(problem).removeprefix(f"{tmp_path}/") for problem in coverage.problems) == [
+        "fifo.json: can't be listed: it is a FIFO, and is not opened",
+        "fifo.json: it is a FIFO, and is not opened",
+        "nowhere: it is a link that leads nowhere: No such file or directory, and is not opened",
+        "s: it is a socket, and is not opened",
+    ]
+
+
+def test_an_unreadable_folder_costs_itself_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.json").write_bytes(WHOLE)
+    scandir = os.scandir
+
+    def refusing(path: str) -> Any:
+        if path.endswith("/a"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    coverage = Coverage()
+    assert find_files([str(tmp_path)], Selection(), coverage) == [f"{tmp_path}/b/x.json"]
+    assert [str(problem) for problem in coverage.problems] == [f"{tmp_path}/a: can't be listed: Permission denied"]
+
+
+def test_neighbours_of_a_trail_are_passed_over_by_their_kind(tmp_path: Path) -> None:
+    for name in ("CloudTrail-Digest", "CloudTrail-Insight", "CloudTrail-Aggregated", "Config", "vpcflowlogs"):
+        folder = tmp_path / "AWSLogs" / "111122223333" / name / "us-east-1" / "2026" / "11" / "10"
+        folder.mkdir(parents=True)
+        (folder / "x").write_bytes(b"rubbish")
+    coverage = Coverage()
+    assert find_files([str(tmp_path)], Selection(), coverage) == []
+    assert coverage.passed == {
+        "digest files": 1, "Insight files": 1, "aggregated files": 1, "AWS Config files": 1, "VPC flow logs": 1,
+    }  # fmt: skip
+    assert not coverage.problems
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "duplicates"),
+    [
+        ({}, {}, 1),
+        ({"eventTime": "2026-11-20T10:00:00Z"}, {"eventTime": "2026-11-20T12:00:00+02:00"}, 1),
+        ({}, {"eventTime": "2026-11-20T10:00:01Z"}, 0),
+        ({}, {"eventName": "ListFunctions"}, 0),
+        ({}, {"awsRegion": "eu-west-1"}, 0),
+        ({}, {"recipientAccountId": "444455556666"}, 0),
+        ({"eventID": ""}, {"eventID": ""}, 0),
+        ({"eventID": "REDACTED"}, {"eventID": "REDACTED"}, 0),
+        ({"eventID": "00000000-0000-0000-0000-000000000000"}, {"eventID": "00000000-0000-0000-0000-000000000000"}, 0),
+    ],
+)
+def test_duplicates_are_the_same_event(first: Any, second: Any, duplicates: int, tmp_path: Path) -> None:
+    event = denied(0, 0)
+    (tmp_path / "a.json").write_text(json.dumps([event | first, event | second]))
+    assert run(tmp_path)[1].duplicates == duplicates
+
+
+def test_an_id_that_stands_on_different_events_is_none(tmp_path: Path) -> None:
+    masked = [denied(60 * i, i, eventID="hash-1") for i in (0, 0, 1, 2, 3, 4)]
+    (tmp_path / "a.json").write_text(json.dumps(masked))
+    [alert], coverage = run(tmp_path)
+    assert (alert.events, coverage.duplicates) == (6, 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-20T10:00:00Z", "2026-11-20T19:00:00+09:00", "2026-11-20T03:00:00-07:00", "20261120T100000Z",
+        "2026-11-20 10:00:00", "2026-11-20 10:00:00.000 UTC", "2026-11-20T10:00:00.000Z", "1795168800",
+        "1795168800000", "1795168800.000", "1795168800000000",
+    ],
+)  # fmt: skip
+def test_times(text: str) -> None:
+    assert read_time(text) == datetime(2026, 11, 20, 10)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "yesterday", "0044-03-15 (BC) 10:00:00", "294247-01-10T04:00:54Z", "0001-01-01T00:00:00+14:00",
+     "9999-12-31T23:59:59Z", "20261110100000", "1e999", "9" * 400, "-1", "2026-13-01T00:00:00Z", "nan"],
+)  # fmt: skip
+def test_no_times(text: str) -> None:
+    with pytest.raises(ValueError):
+        read_time(text)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+from keywatch.ending import end_on_signals
 
-from keywatch.conversion.targets import TARGETS
-from keywatch.errors import UserError
+end_on_signals()  # before anything is imported that takes a while
+
+import click  # noqa: E402
+
+from keywatch.conversion.targets import TARGETS  # noqa: E402
+from keywatch.errors import UserError  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from keywatch.conversion.rules import Pack
 
@@ -53,12 +59,36 @@ def _tell(problems: Iterable[UserError]) -> int:
 
 
 class _Group(click.Group):
+    # Standard output is looked after in these two, because click is silent about a pipe that was closed.
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _output():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _output():
+                return super().invoke(ctx)
         except UserError as error:
             click.echo(str(error), err=True)
             ctx.exit(2)
+
+
+@contextmanager
+def _output() -> Iterator[None]:
+    """End with a line where standard output can't be written."""
+    try:
+        if sys.stdout is None:
+            raise OSError(0, "it is closed")
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if sys.stdout is not None:  # what is still to be written is written nowhere, without a word
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(OSError):
+            click.echo(f"{error.filename or 'standard output'}: can't be written: {error.strerror}", err=True)
+        sys.exit(2)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -138,6 +168,13 @@ def _source_options(command: Any) -> Any:
         click.option("--to", "end", type=_MOMENT, help="Events before this day or time (UTC)."),
         click.option("--account", "accounts", multiple=True, help="Events of this account; can be given again."),
         click.option("--region", "regions", multiple=True, help="Events in this Region; can be given again."),
+        click.option(
+            "--unpack-limit",
+            type=click.FloatRange(min=0, min_open=True),
+            default=4.0,
+            show_default=True,
+            help="Gigabytes up to which a packed file is unpacked. One that holds more is named.",
+        ),
     ):
         command = option(command)
     return command
@@ -156,6 +193,7 @@ def hunt(
     end: datetime | None,
     accounts: tuple[str, ...],
     regions: tuple[str, ...],
+    unpack_limit: float,
     output_format: str,
     exit_code: bool,
     rules: tuple[Path, ...],
@@ -164,11 +202,12 @@ def hunt(
 ) -> None:
     r"""Find the attacks in CloudTrail: PATHS are files, folders, - for standard input, or s3://bucket/prefix.
 
-    Files are .json and .json.gz as AWS delivers them, arrays, or an event a line. Where folders are as AWS lays them
-    out, --from, --to, --account and --region pass over files without opening them.
+    Files are known by what they hold: as AWS delivers them, events on lines or one after another, what `aws cloudtrail
+    lookup-events` prints, what services and SIEMs wrap around events. Where folders are as AWS lays them out, --from,
+    --to, --account and --region pass over files without opening them.
 
     Exit status: 0 when all was read, with or without alerts; 1 with --exit-code and alerts; 2 when something could not
-    be read.
+    be read, could never match, or nothing was left to look at; 130 or 143 when interrupted or terminated.
 
     \b
     Examples:
@@ -178,14 +217,15 @@ def hunt(
     """
     from keywatch import show
     from keywatch.conversion.convert import convert as run_conversion
+    from keywatch.hunting.coverage import Coverage
     from keywatch.hunting.hunt import hunt as run
-    from keywatch.hunting.records import Coverage, Selection
+    from keywatch.hunting.selection import Selection
 
     pack, values = _load(rules, filters, settings)
     conversion = run_conversion(pack, TARGETS["duckdb"], values)
-    coverage = Coverage()
+    coverage, selection = Coverage(), Selection(start, end, accounts, regions)
     with show.progress(coverage) as progress:
-        alerts = run(conversion, paths, Selection(start, end, accounts, regions), coverage, progress)
+        alerts = run(conversion, paths, selection, coverage, progress, int(unpack_limit * 10**9))
     show.WRITERS[output_format](alerts)
     problems = _tell([*pack.problems, *conversion.problems, *coverage.problems])
     click.echo(f"{len(alerts)} alerts, {show.summary(coverage, problems)}", err=True)
@@ -207,6 +247,7 @@ def backtest(
     end: datetime | None,
     accounts: tuple[str, ...],
     regions: tuple[str, ...],
+    unpack_limit: float,
     report: Path | None,
     max_per_week: float | None,
     write: Path | None,
@@ -228,7 +269,8 @@ def backtest(
     from keywatch.conversion.settings import load_settings
     from keywatch.hunting.backtest import backtest as run
     from keywatch.hunting.backtest import write_proposals
-    from keywatch.hunting.records import Coverage, Selection
+    from keywatch.hunting.coverage import Coverage
+    from keywatch.hunting.selection import Selection
 
     if write is not None and max_per_week is None:
         raise UserError("--write needs --max-per-week: the rate that the thresholds are chosen for")
@@ -243,6 +285,7 @@ def backtest(
                 Selection(start, end, accounts, regions),
                 coverage,
                 progress,
+                int(unpack_limit * 10**9),
             )
     except UserError:
         _tell(coverage.problems)

@@ -18,8 +18,13 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         """Return the one line."""
-        where = "" if self.path is None else f"{self.path}:{self.line}: " if self.line else f"{self.path}: "
+        where = f"{self.place}: " if self.place else ""
         return printable(where + " ".join(self.message.split()))
+
+    @property
+    def place(self) -> str:
+        """Return where it is wrong: `file:line`."""
+        return "" if self.path is None else f"{self.path}:{self.line}" if self.line else str(self.path)
 
 
 def printable(text: str) -> str:

@@ -10,33 +10,32 @@ from typing import TYPE_CHECKING
 
 import click
 
+from keywatch.ending import cleaning, say_at_end
 from keywatch.errors import printable
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from keywatch.hunting.backtest import Backtest, RuleResult
+    from keywatch.hunting.coverage import Coverage
     from keywatch.hunting.hunt import Alert
-    from keywatch.hunting.records import Coverage
 
 
 @contextmanager
 def progress(coverage: Coverage) -> Iterator[Callable[[int, int], None] | None]:
-    """Show on a terminal how many files were read; say what was covered when the user interrupts, and exit with 130."""
-    try:
-        if not sys.stderr.isatty():
-            yield None
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    """Show on a terminal how many files were read; have what was covered said when the program is interrupted."""
+    say_at_end(lambda: summary(coverage, 0))
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = TextColumn("Reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("", total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-    except KeyboardInterrupt:
-        click.echo(f"Interrupted, so nothing can be said of the rest: {summary(coverage, 0)}", err=True)
-        sys.exit(130)
+    columns = TextColumn("Reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar, cleaning(bar.stop):
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def summary(coverage: Coverage, problems: int) -> str:
@@ -44,8 +43,9 @@ def summary(coverage: Coverage, problems: int) -> str:
     parts = [f"{coverage.records} records", f"{coverage.files} files"]
     if coverage.pruned:
         parts.append(f"{coverage.pruned} files of other days, accounts or Regions passed over")
-    if coverage.digests:
-        parts.append(f"{coverage.digests} digest files passed over")
+    if coverage.passed:
+        kinds = " and ".join(f"{count} {kind}" for kind, count in sorted(coverage.passed.items()))
+        parts.append(f"{kinds} passed over")
     if coverage.duplicates:
         parts.append(f"{coverage.duplicates} duplicate events left out")
     if problems:
@@ -56,11 +56,10 @@ def summary(coverage: Coverage, problems: int) -> str:
 def backtest(result: Backtest, most_a_week: float | None) -> None:
     """Print what each rule would have raised, and for those that count the alerts of each threshold and window."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = _console()
     console.print(f"{result.start} to {result.end}, {result.weeks:.1f} weeks\n", highlight=False)
     table = Table("Rule", "Set", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("Alerts", "Principals", "Days", "A week"):
@@ -86,6 +85,17 @@ def backtest(result: Backtest, most_a_week: float | None) -> None:
     for rule in result.rules:
         if rule.window is not None:
             console.print(Text(printable(rule.title), "italic"), _grid(result, rule), sep="\n")
+
+
+def _console() -> Console:
+    """Return a console that does not hide that standard output was closed."""
+    from rich.console import Console
+
+    class Honest(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704  # rich calls it where it has caught the error
+
+    return Honest()
 
 
 def _grid(result: Backtest, rule: RuleResult) -> Table:
@@ -132,7 +142,6 @@ def _write_csv(alerts: list[Alert]) -> None:
 
 def _write_table(alerts: list[Alert]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -151,7 +160,7 @@ def _write_table(alerts: list[Alert]) -> None:
             (printable(alert.title), "bold"), "\n", printable(who), "\n", printable(what), overflow="fold"
         )
         table.add_row(Text(alert.level, _STYLES.get(alert.level, "")), seen, text)
-    Console().print(table)
+    _console().print(table)
 
 
 _STYLES = {"critical": "bold red", "high": "red", "medium": "yellow"}

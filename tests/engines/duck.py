@@ -11,8 +11,9 @@ from sigma.backends.keywatch._correlation import id_of
 
 from engines import Engine
 from keywatch.conversion.convert import Conversion
+from keywatch.hunting.coverage import Coverage
 from keywatch.hunting.hunt import hunt
-from keywatch.hunting.records import Coverage, Selection
+from keywatch.hunting.selection import Selection
 
 
 class DuckDB(Engine):
@@ -31,7 +32,8 @@ class DuckDB(Engine):
         self.path.write_text(json.dumps({"Records": events}), encoding="utf-8")
         coverage = Coverage()
         alerts = hunt(conversion, [str(self.path)], Selection(), coverage)
-        assert not coverage.problems
+        # CloudTrail writes a Region into every record; some of these have none.
+        assert all("a record without awsRegion: " in str(problem) for problem in coverage.problems)
         names = {id_of(rule): name for name, rule in conversion.rules.items()}
         rows: dict[str, list[dict[str, Any]]] = {name: [] for name in conversion.queries}
         for alert in alerts:

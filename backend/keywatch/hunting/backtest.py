@@ -17,8 +17,11 @@ from keywatch.conversion.rules import Pack
 from keywatch.conversion.targets import TARGETS
 from keywatch.errors import UserError
 from keywatch.files import replace as replace_file
-from keywatch.hunting.hunt import Alert, Progress, alerts_in, loaded
-from keywatch.hunting.records import Coverage, Selection
+from keywatch.hunting.coverage import Coverage
+from keywatch.hunting.hunt import Alert, alerts_in
+from keywatch.hunting.loading import Progress, loaded
+from keywatch.hunting.reading import UNPACK_LIMIT
+from keywatch.hunting.selection import Selection
 
 if TYPE_CHECKING:
     import duckdb
@@ -85,16 +88,18 @@ def backtest(
     selection: Selection,
     coverage: Coverage,
     progress: Progress | None = None,
+    limit: int = UNPACK_LIMIT,
 ) -> Backtest:
     """Run the rules as they are set, and on a grid of thresholds and windows, over one reading of the files.
 
     :param load: reads the rules; it is called for each window, because a rule can be converted once.
+    :param limit: the bytes up to which a file is unpacked.
     :raises UserError: if there is no event, so that nothing can be said.
     """
     pack = load()
     conversion = convert(pack, TARGETS["duckdb"], settings)
     results = {rule.title: _result(name, rule) for name, rule in conversion.rules.items()}
-    with loaded(conversion, paths, selection, coverage, progress) as connection:
+    with loaded(conversion, paths, selection, coverage, progress, limit) as connection:
         start, end = _span(connection, selection, coverage)
         for alert in alerts_in(connection, conversion, coverage):
             results[alert.title].alerts.append(alert)

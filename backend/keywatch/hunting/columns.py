@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -13,8 +14,12 @@ import msgspec
 Row = list[str | None]
 #: What msgspec raises; the last for what is nested deeper than Python goes.
 NO_JSON = (ValueError, RecursionError)
+#: What CloudTrail writes into every record: without one of these, a rule that asks for it can never match.
+REQUIRED = ("eventName", "eventSource", "awsRegion", "userIdentity")
 #: What may stand where a record has an object with fields.
 _NO_OBJECT = list[Any] | str | int | float | bool | None
+#: Characters that exports put between the words of a key, or leave out.
+_BETWEEN_WORDS = str.maketrans("", "", "_ ")
 
 
 class Columns:
@@ -28,6 +33,7 @@ class Columns:
         paths = list(chain.from_iterable(objects.values()))
         self.names = tuple(map(".".join, paths))
         self._objects = [(_getter(inside), inside) for inside in objects.values()]
+        self._keys = {plain_key(key): key for key in (*chain.from_iterable(paths), *REQUIRED)}
         kind: Any = list[_object(paths)]  # type: ignore[misc]
         self._decoder = msgspec.json.Decoder(kind)
 
@@ -45,11 +51,59 @@ class Columns:
             try:
                 values += fields(record)
             except AttributeError:  # null or a text where the object should be; or a dictionary
-                values += [_value(record, path) for path in paths]
+                values += [value_at(record, path) for path in paths]
         return [
             value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
             for value in values
         ]
+
+    def respelt(self, value: Any) -> Any:
+        """Return a record with the keys as CloudTrail writes them: of `eventname` or `event_name`, eventName."""
+        if not isinstance(value, dict):
+            return value
+        found: dict[str, Any] = {}
+        for key, inside in value.items():
+            spelt = ".".join(self._keys.get(plain_key(word), word) for word in key.split("."))
+            if spelt == key or spelt not in value:
+                found[spelt] = self.respelt(inside)
+        return found
+
+
+def plain_key(key: str) -> str:
+    """Return a key without what exports change about it."""
+    return key.translate(_BETWEEN_WORDS).lower()
+
+
+def value_at(value: Any, path: Sequence[str]) -> Any:
+    """Return what a path leads to, None for nothing; also where keys hold dots, or an object stands as JSON text.
+
+    Where it leads through lists, a list of what it leads to in their elements.
+    """
+    if not path:
+        return value
+    if isinstance(value, list):
+        values = [value_at(element, path) for element in value]
+        flat = chain.from_iterable(value if isinstance(value, list) else [value] for value in values)
+        return [value for value in flat if value is not None] or None
+    if isinstance(value, str):
+        value = _object_of(value)
+    if not isinstance(value, dict):
+        return value_at(getattr(value, _attribute(path[0]), None), path[1:])
+    for size in range(1, len(path) + 1):
+        found = value_at(value.get(".".join(path[:size])), path[size:])
+        if found is not None:
+            return found
+    return None
+
+
+@lru_cache(4)  # the fields of one object are asked for one after another
+def _object_of(text: str) -> Any:
+    if text.lstrip().startswith("{"):
+        try:
+            return msgspec.json.decode(text)
+        except NO_JSON:
+            return None
+    return None
 
 
 def _getter(paths: Sequence[Sequence[str]]) -> Callable[[Any], tuple[Any, ...]]:
@@ -75,14 +129,3 @@ def _object(paths: Sequence[Sequence[str]]) -> type[msgspec.Struct]:
 def _attribute(key: str) -> str:
     """Name an attribute after a key, which may hold what a name in Python may not."""
     return "_" + key.encode().hex()
-
-
-def _value(record: Any, path: Sequence[str]) -> Any:
-    """Return what stands at a path; where it leads through lists, a list of what stands there in their elements."""
-    for number, key in enumerate(path):
-        if isinstance(record, list):
-            values = [_value(element, path[number:]) for element in record]
-            flat = chain.from_iterable(value if isinstance(value, list) else [value] for value in values)
-            return [value for value in flat if value is not None] or None
-        record = record.get(key) if isinstance(record, dict) else getattr(record, _attribute(key), None)
-    return record

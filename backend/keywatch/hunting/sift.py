@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import stringzilla as sz
 from sigma.backends.keywatch._correlation import Rule
@@ -36,6 +36,12 @@ _OPENING = b'{"Records":['
 _BETWEEN = b'},{"eventVersion"'
 _BEGINNING = _OPENING + _BETWEEN.removeprefix(b"},")
 _END = b"]}"
+#: What each record has that is as CloudTrail writes it. A file with a record that has less is parsed whole, and named.
+#: To count one of them takes as long as to look for a word; the others are looked for in a few records.
+_IDENTITY = b'"userIdentity":{'
+_SOURCE, _NAME, _REGION = b'"eventSource":', b'"eventName":', b'"awsRegion":'
+#: How many records are looked at: one for so many bytes.
+_SAMPLES, _SAMPLED = 8, 2**17
 _ESCAPE = b"\\u"
 #: Letters that are one of ASCII in lower case; they are looked for in what is not all ASCII.
 _FOLDED = ("\u212a".encode(), "\u0130".encode())
@@ -71,6 +77,8 @@ class Sift:
         self._everything = rules is None
         self._name = columns.names.index("eventName")
         self._words = _words(rules or ())
+        tops = dict.fromkeys(name.partition(".")[0] for name in columns.names if "." in name)
+        self._beginnings = [f'"{top}.'.encode() for top in tops]
         bits = {clues: 1 << number for number, clues in enumerate(dict.fromkeys(chain.from_iterable(rules or ())))}
         needed = [0] if rules is None else [sum(bits[clues] for clues in set(rule)) for rule in rules]
         self._suffices = lru_cache(_REMEMBERED)(partial(_suffices, needed))
@@ -88,14 +96,16 @@ class Sift:
         end = len(data.rstrip()) - len(_END)
         if not data.startswith(_BEGINNING) or not data.startswith(_END, end):
             return None
+        total = sz.count(data, _BETWEEN) + 1
+        if sz.count(data, _IDENTITY) < total or not self._is_as_written(data):
+            return None
         try:
             if self._everything:
-                records = self.columns.decode(data[len(_OPENING) - 1 : end + 1])
+                records = self.decoded(data, self.columns)
                 total = len(records)
             else:
                 found = self._cut(data, end)
                 records = self.columns.decode(b"[" + b",".join(found) + b"]")
-                total = sz.count(data, _BETWEEN) + 1
                 if len(records) != len(found):
                     return None
         except NO_JSON:
@@ -108,6 +118,27 @@ class Sift:
             if self.may_match(row):
                 rows.append(row)
         return rows, total
+
+    @staticmethod
+    def decoded(data: bytes, columns: Columns) -> list[Any]:
+        """Return all records of a file that `survivors` takes.
+
+        :raises: one of NO_JSON.
+        """
+        return columns.decode(data.rstrip()[len(_OPENING) - 1 : -1])
+
+    def _is_as_written(self, data: bytes) -> bool:
+        """Tell whether some records have all that they should, and the first of them no keys with dots."""
+        samples = min(_SAMPLES, 1 + len(data) // _SAMPLED)
+        for sample in range(samples):
+            start = max(0, data.rfind(_BETWEEN, 0, len(data) * sample // samples)) if sample else 0
+            stop = data.find(_BETWEEN, start + 1)
+            record = data[start : stop if stop >= 0 else len(data)]
+            if not (_SOURCE in record and _NAME in record and _REGION in record):
+                return False
+            if sample == 0 and any(beginning in record for beginning in self._beginnings):
+                return False
+        return True
 
     def may_match(self, row: Row) -> bool:
         """Tell whether a record has a clue of each set that some rule needs."""

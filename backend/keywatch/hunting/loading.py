@@ -1,0 +1,174 @@
+"""From files to the table `cloudtrail` in DuckDB: the events that rules may match, each once, with its time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from keywatch.conversion.convert import Conversion
+from keywatch.conversion.rules import fields_used
+from keywatch.ending import cleaning
+from keywatch.errors import UserError
+from keywatch.hunting.columns import Columns
+from keywatch.hunting.coverage import Coverage
+from keywatch.hunting.finding import find_files
+from keywatch.hunting.reading import UNPACK_LIMIT
+from keywatch.hunting.selection import Selection
+from keywatch.hunting.sift import needs_of
+from keywatch.hunting.workers import Part, reading
+
+if TYPE_CHECKING:
+    import duckdb
+
+Progress = Callable[[int, int], None]
+_ROWS = 20_000
+#: What DuckDB may take; beyond it, it writes to a temporary folder.
+_MEMORY = "400MB"
+_PREFIX, _LOCK = "keywatch-", "in-use"
+_ALWAYS = ("eventName", "eventTime", "eventID", "recipientAccountId", "awsRegion")
+#: What was read, with its time as a time, and which of it is wanted.
+_TIMED = 'FROM (SELECT * REPLACE (CAST("eventTime" AS TIMESTAMP) AS "eventTime") FROM chunk)'
+_WANTED = """
+    ($start IS NULL OR "eventTime" >= $start) AND ($end IS NULL OR "eventTime" < $end)
+    AND (len($accounts) = 0 OR list_contains($accounts, "recipientAccountId"))
+    AND (len($regions) = 0 OR list_contains($regions, "awsRegion"))
+"""
+#: What makes an event the same that came before. An ID that stands on different events is none, such as a mask
+#: (REDACTED), nor is one without any digit from 1 to 9 (empty, zeros, xxxx).
+_SAME = """
+    WITH identified AS (
+        SELECT rowid, "eventID", ("eventTime", "eventName", "awsRegion", "recipientAccountId") AS event
+        FROM cloudtrail WHERE regexp_matches("eventID", '[1-9]')
+    ), ids AS (
+        SELECT "eventID" FROM identified GROUP BY "eventID" HAVING count(*) > 1 AND min(event) = max(event)
+    )
+    SELECT rowid FROM identified JOIN ids USING ("eventID")
+    QUALIFY row_number() OVER (PARTITION BY "eventID" ORDER BY rowid) > 1
+"""
+
+
+@contextmanager
+def loaded(
+    conversion: Conversion,
+    paths: Iterable[str],
+    selection: Selection,
+    coverage: Coverage,
+    progress: Progress | None,
+    limit: int = UNPACK_LIMIT,
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Read what the rules of a conversion may match into the table `cloudtrail`: a column a field, as text.
+
+    :param limit: the bytes up to which a file is unpacked.
+    :raises UserError: if DuckDB fails, or there is no folder for temporary files.
+    """
+    rules = list(conversion.rules.values())
+    columns = Columns(dict.fromkeys([*_ALWAYS, *fields_used(rules)]))
+    files = find_files(paths, selection, coverage)
+    with ExitStack() as stack:
+        folder = stack.enter_context(_temporary_folder())
+        with reading(files, needs_of(rules), columns, selection, limit) as parts:
+            connection = stack.enter_context(_connected(folder))  # while the first files are read
+            _load(connection, parts, columns.names, selection, coverage, progress, len(files))
+        _say_what_was_there(selection, coverage)
+        coverage.duplicates = _delete_duplicates(connection)
+        yield connection
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[str]:
+    """Make a folder that is gone when the program ends, or is killed and started again."""
+    try:
+        _remove_left_folders()
+        with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder, Path(folder, _LOCK).open("w") as lock:
+            _lock(lock.fileno())
+            with cleaning(lambda: shutil.rmtree(folder, ignore_errors=True)):
+                yield folder
+    except OSError as error:
+        raise UserError(f"no folder for temporary files: {error.strerror}; TMPDIR can name one") from error
+
+
+def _remove_left_folders() -> None:
+    """Remove the folders of programs that were killed: our own, with a lock that nobody holds."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            status = folder.lstat()
+            if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
+                with (folder / _LOCK).open("r+") as lock:
+                    _lock(lock.fileno())
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a file until this process ends.
+
+    :raises OSError: if another holds it, or this system has no such locks.
+    """
+    try:
+        import fcntl
+    except ImportError as error:
+        raise OSError(0, "no locks") from error
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextmanager
+def _connected(folder: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    import duckdb
+
+    connection = duckdb.connect(":memory:", config={"memory_limit": _MEMORY, "temp_directory": folder})
+    try:
+        connection.execute("SET enable_external_access = false")
+        yield connection
+    except duckdb.Error as error:
+        raise UserError(f"DuckDB: {str(error).splitlines()[0]}") from error
+    finally:
+        connection.close()
+
+
+def _load(
+    connection: duckdb.DuckDBPyConnection,
+    parts: Iterable[Part],
+    columns: Sequence[str],
+    selection: Selection,
+    coverage: Coverage,
+    progress: Progress | None,
+    files: int,
+) -> None:
+    """Make the table `cloudtrail` of the events that are wanted."""
+    empty = pa.table([pa.array([], pa.string()) for _ in columns], names=columns)
+    connection.register("chunk", empty)
+    connection.execute(f"CREATE TABLE cloudtrail AS {_TIMED}")
+    waiting = empty
+    for table, part in chain(parts, [(empty, Coverage())]):
+        coverage.add(part)
+        if progress is not None:
+            progress(coverage.files, files)
+        waiting = pa.concat_tables([waiting, table])
+        if len(waiting) > _ROWS or table is empty:  # few large inserts are faster than many small ones
+            connection.register("chunk", waiting)
+            connection.execute(f"INSERT INTO cloudtrail {_TIMED} WHERE {_WANTED}", asdict(selection))
+            waiting = empty
+
+
+def _say_what_was_there(selection: Selection, coverage: Coverage) -> None:
+    """Note it as a problem if a selection leaves nothing of what there was."""
+    there = coverage.there
+    if there is not None and not there.wanted and (coverage.records or coverage.pruned):
+        what = f"{coverage.records} records" if coverage.records else f"{coverage.pruned} files"
+        coverage.problems.append(UserError(f"{selection} leaves nothing of {what}; there were {there}"))
+
+
+def _delete_duplicates(connection: duckdb.DuckDBPyConnection) -> int:
+    """Keep an event that came over two trails once; return how many there were more."""
+    deleted = connection.execute(f"DELETE FROM cloudtrail WHERE rowid IN ({_SAME})").fetchone()  # noqa: S608
+    assert deleted is not None
+    return int(deleted[0])

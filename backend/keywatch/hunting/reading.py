@@ -1,0 +1,196 @@
+"""Read the rows that some rule may match out of a file."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, cast
+
+from keywatch.errors import UserError
+from keywatch.hunting.broken import ENDLESS, NO_DOCUMENT, Broken
+from keywatch.hunting.columns import NO_JSON, Columns, Row
+from keywatch.hunting.coverage import Coverage
+from keywatch.hunting.documents import documents
+from keywatch.hunting.finding import STDIN, s3
+from keywatch.hunting.selection import Selection, There
+from keywatch.hunting.shapes import HEADINGS, Passed, Strange, lacking, records
+from keywatch.hunting.sift import Sift
+from keywatch.hunting.times import plain_time, read_time
+from keywatch.hunting.unpacking import UNREADABLE, Unpacked, reason, rest, unpacked
+
+#: The most that a file has, packed or not, which is taken whole. The files that AWS delivers are far smaller.
+WHOLE = 64 * 2**20
+#: What is read of a file at first; nearly all are smaller.
+_FIRST = 2**18
+#: How far a packed file is unpacked, in bytes, if nothing else is said.
+UNPACK_LIMIT = 4 * 10**9
+_SELECTED = Columns(["recipientAccountId", "awsRegion", "eventTime"])
+#: What stands where in files that are something else: what it is, and whether it can have no CloudTrail in it.
+_MAGIC = (
+    (0, b"PK\x03\x04", "a zip archive: unpack it first", False),
+    (0, b"\x28\xb5\x2f\xfd", "packed with zstd: unpack it first", False),
+    (0, b"BZh", "packed with bzip2: unpack it first", False),
+    (0, b"\xfd7zXZ", "packed with xz: unpack it first", False),
+    (0, b"PAR1", "a Parquet file: export JSON", False),
+    (0, b"ORC", "an ORC file: export JSON", False),
+    (0, b"Obj\x01", "an Avro file: export JSON", False),
+    (257, b"ustar", "a tar archive: unpack it first", False),
+    (0, b"SQLite format 3", "an SQLite database: export JSON", False),
+    (0, b"Permission Check Successful", "test files of CloudWatch Logs", True),
+    (0, b"\x89PNG", "images", True),
+    (0, b"\xff\xd8\xff", "images", True),
+    (0, b"GIF8", "images", True),
+    (0, b"%PDF-", "PDF files", True),
+    (0, b"\x00\x00\x00\x01Bud1", "settings of the Finder (.DS_Store)", True),
+)
+
+
+class Reader:
+    """Reads files for a set of rules."""
+
+    def __init__(self, sift: Sift, selection: Selection | None = None, limit: int = UNPACK_LIMIT) -> None:
+        """Take what the rules need.
+
+        :param selection: the events that are wanted; they are only looked for here, not chosen.
+        :param limit: the bytes up to which a file is unpacked.
+        """
+        self.sift, self.selection, self.limit = sift, selection or Selection(), limit
+        self._time = sift.columns.names.index("eventTime") if "eventTime" in sift.columns.names else None
+        #: Whether an event was seen that is wanted: from then on, none is looked for.
+        self._seen = not self.selection
+
+    def rows(self, file: str, coverage: Coverage) -> Iterator[Row]:
+        """Yield the records of a file, in whatever shape they are there, as far as some rule may match them.
+
+        Records that the sift passes over are counted. What can't be read becomes a problem of the coverage;
+        nothing else of the file is lost by it.
+        """
+        try:
+            with _opened(file) as stream:
+                start = stream.read(_FIRST)
+                while len(start) < WHOLE and (more := stream.read(max(_FIRST, len(start)))):
+                    start += more
+                coverage.files += 1
+                yield from self._rows(file, start, stream, coverage)
+        except UNREADABLE as error:
+            coverage.problems.append(UserError(f"can't be read: {reason(error)}", _path(file)))
+
+    def _rows(self, file: str, start: bytes, stream: io.BufferedIOBase, coverage: Coverage) -> Iterator[Row]:
+        content = unpacked(start, min(WHOLE, self.limit)) if len(start) < WHOLE else None
+        sifted = None if content is None else self._sifted(content, coverage)
+        if sifted is not None:
+            rows, total = sifted
+            coverage.records += total
+            yield from self._timed(file, None, rows, coverage)
+            return
+        for place, magic, what, quietly in _MAGIC:
+            if (content or start).startswith(magic, place):
+                if quietly:
+                    coverage.passed[what] += 1
+                else:
+                    coverage.problems.append(UserError(f"not read: it is {what}", _path(file)))
+                return
+        yield from self._documents(file, Unpacked(rest(start, stream), self.limit), coverage)
+
+    def _sifted(self, content: bytes, coverage: Coverage) -> tuple[list[Row], int] | None:
+        """Return the rows of a file that is as AWS writes it, and how many records it has; None if it is not."""
+        sifted = self.sift.survivors(content)
+        if sifted is not None and not self._seen:
+            try:
+                self._look(map(_SELECTED.row, self.sift.decoded(content, _SELECTED)), coverage)
+            except NO_JSON:
+                return None
+        return sifted
+
+    def _documents(self, file: str, text: Unpacked, coverage: Coverage) -> Iterator[Row]:
+        """Yield the rows of what is not as AWS writes it."""
+        path, strays, understood = _path(file), list[int](), False
+        for line, document in documents(text.read, HEADINGS):
+            if isinstance(document, Broken):
+                if document == NO_DOCUMENT and line is not None:
+                    strays.append(line)
+                elif document != ENDLESS or not text.problem:  # else it only follows from that
+                    _note(coverage, document, path, line)
+                continue
+            for found in records(document):
+                if isinstance(found, Strange):
+                    _note(coverage, found, path, line)
+                    continue
+                understood = True
+                if isinstance(found, Passed):
+                    coverage.passed[found.kind] += 1
+                    continue
+                coverage.records += 1
+                yield from self._timed(file, line, self._row(found, path, line, coverage), coverage)
+        if strays and not understood and not text.problem:
+            coverage.problems.append(UserError("not understood: it holds no JSON, and no table of CloudTrail", path))
+        elif strays:
+            coverage.problems.append(UserError(NO_DOCUMENT.reason, path, strays[0]), count=len(strays))
+        if text.problem:
+            coverage.problems.append(UserError(text.problem, path))
+
+    def _row(self, record: dict[str, Any], path: Path, line: int | None, coverage: Coverage) -> list[Row]:
+        """Return a record as a row, none if no rule can match it; note what it lacks."""
+        columns = self.sift.columns
+        if lacking(record):
+            record = columns.respelt(record)
+            if missing := lacking(record):
+                what = f"a record without {', '.join(missing)}: rules that ask for it can't match; export all fields"
+                coverage.problems.append(UserError(what, path, line))
+        identity = record.get("userIdentity")
+        if isinstance(identity, str) and identity and not identity.lstrip().startswith('{"'):
+            what = "a record whose userIdentity is text and no JSON (Athena writes {type=…}): cast it to JSON"
+            coverage.problems.append(UserError(what, path, line))
+        if not self._seen:
+            self._look([_SELECTED.row(record)], coverage)
+        row = columns.row(record)
+        return [row] if self.sift.may_match(row) else []
+
+    def _timed(self, file: str, line: int | None, rows: list[Row], coverage: Coverage) -> Iterator[Row]:
+        """Yield rows with their times as DuckDB reads them; note those whose time can't be read."""
+        for row in rows:
+            if self._time is not None:
+                text = row[self._time]
+                try:
+                    row[self._time] = plain_time(text)
+                except ValueError:
+                    what = "a record whose eventTime is no time, or out of range; it was left out"
+                    problem = UserError(f"{what} ({str(text)[:40]!r})", _path(file), line)
+                    coverage.problems.append(problem, what)
+                    continue
+            yield row
+
+    def _look(self, rows: Iterable[Row], coverage: Coverage) -> None:
+        """Look whether there are events that are wanted."""
+        coverage.there = coverage.there or There(self.selection)
+        for row in rows:
+            account, region, text = row
+            try:
+                time = None if text is None else read_time(text)
+            except ValueError:
+                time = None
+            coverage.there.note(account, region, time)
+        self._seen = coverage.there.wanted
+
+
+def _note(coverage: Coverage, what: Broken | Strange, path: Path, line: int | None) -> None:
+    said = f"{what.reason} ({what.detail})" if what.detail else what.reason
+    coverage.problems.append(UserError(said, path, line), what.reason)
+
+
+def _path(file: str) -> Path:
+    return Path("standard input" if file == STDIN else file)
+
+
+def _opened(file: str) -> AbstractContextManager[io.BufferedIOBase]:
+    if file == STDIN:
+        if sys.stdin is None:
+            raise OSError(0, "it is closed")
+        return nullcontext(cast(io.BufferedIOBase, sys.stdin.buffer))
+    if file.startswith("s3://"):
+        system, inside = s3(file)
+        return cast(AbstractContextManager[io.BufferedIOBase], system.open_input_stream(inside, compression=None))
+    return cast(AbstractContextManager[io.BufferedIOBase], open(file, "rb", 0))  # noqa: PTH123  # Path takes a while for a million files

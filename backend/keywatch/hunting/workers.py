@@ -1,0 +1,134 @@
+"""Read files in several processes, which end with this one, however it ends."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from keywatch.errors import UserError
+from keywatch.hunting.columns import Columns
+from keywatch.hunting.coverage import Coverage
+from keywatch.hunting.finding import is_open
+from keywatch.hunting.reading import Reader
+from keywatch.hunting.selection import Selection
+from keywatch.hunting.sift import Needs, Sift
+
+#: Files that one worker reads at a time.
+_CHUNK = 64
+#: Parameters of mallopt(3), as malloc.h numbers them, and the bytes to keep; glibc takes no more for the first of them.
+_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _KEPT = -3, -1, 32 * 2**20
+
+Part = tuple[pa.Table, Coverage]
+
+
+@contextmanager
+def reading(
+    files: Sequence[str], needs: Sequence[Needs] | None, columns: Columns, selection: Selection, limit: int
+) -> Iterator[Iterator[Part]]:
+    """Read files, in several processes where there are many; give a table and what it covers for each few of them.
+
+    :param needs: what each rule needs; None if all records are wanted.
+    :param columns: the fields that the table has, as text; one is eventName.
+    :param limit: the bytes up to which a file is unpacked.
+    """
+    own = [file for file in files if is_open(file)]
+    others = [file for file in files if not is_open(file)]
+    chunks = [others[start : start + _CHUNK] for start in range(0, len(others), _CHUNK)]
+    workers = min(len(chunks), os.cpu_count() or 1)
+    if workers < 2:  # noqa: PLR2004
+        own, chunks = list(files), []
+    with _pool(workers, (needs, columns.names, selection, limit), needed=bool(chunks)) as pool:
+        futures = deque((chunk, pool.submit(_read_chunk, chunk)) for chunk in chunks) if pool else deque()
+        yield _parts(own, Reader(Sift(needs, columns), selection, limit), futures)
+
+
+@contextmanager
+def _pool(workers: int, arguments: tuple[Any, ...], *, needed: bool) -> Iterator[ProcessPoolExecutor | None]:
+    if not needed:
+        yield None
+        return
+    begin: Any = _begin
+    with ProcessPoolExecutor(workers, initializer=begin, initargs=arguments) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _parts(own: Sequence[str], reader: Reader, futures: deque[tuple[list[str], Future[Part]]]) -> Iterator[Part]:
+    while futures:
+        chunk, future = futures.popleft()  # and what it holds is freed
+        try:
+            yield future.result()
+        except BrokenProcessPool:
+            coverage = Coverage()
+            what = "not read: a process that read it and others was killed; was there too little memory?"
+            for file in chunk:
+                coverage.problems.append(UserError(what, Path(file)))
+            yield _table([], reader), coverage
+    for start in range(0, len(own), _CHUNK):
+        yield _read_table(own[start : start + _CHUNK], reader)
+
+
+_reader: Reader
+
+
+def _begin(needs: Sequence[Needs] | None, names: Sequence[str], selection: Selection, limit: int) -> None:
+    global _reader  # noqa: PLW0603
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says what was covered, and ends this process
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    gc.disable()  # rows are freed without it, and it would look through them again and again
+    keep_freed_memory()
+    _reader = Reader(Sift(needs, Columns(names)), selection, limit)
+
+
+def _end_with_parent() -> None:
+    """End when the parent has ended, be it killed: nobody would read what this process writes."""
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep the memory of one file for the next: what Linux takes back, it clears again page by page.
+
+    That can take as long as to decompress. Other C libraries have no such setting.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _KEPT)
+        mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT)
+
+
+def _read_chunk(files: Sequence[str]) -> Part:
+    return _read_table(files, _reader)
+
+
+def _read_table(files: Sequence[str], reader: Reader) -> Part:
+    coverage = Coverage()
+    rows = [row for file in files for row in reader.rows(file, coverage)]
+    return _table(rows, reader), coverage
+
+
+def _table(rows: list[list[str | None]], reader: Reader) -> pa.Table:
+    names = reader.sift.columns.names
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    return pa.table([pa.array(column, pa.string()) for column in columns], names=names)

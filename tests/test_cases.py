@@ -1,0 +1,57 @@
+"""Inputs from outside of the project, where KEYWATCH_CASES names a folder of them: none is passed over in silence."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CASES = Path(os.environ.get("KEYWATCH_CASES", "/nonexistent"))
+#: Neighbours of a trail, which are passed over and counted.
+NEIGHBOURS = {"insight", "aggregated"}
+#: What is read, or named as what it is.
+NAMED = {"17-lake-queryresults.json", "20-athena.csv"}
+OPTIONS = {"minus7.ndjson": ["--from", "2026-11-10T09:30:00Z", "--to", "2026-11-10T10:30:00Z"]}
+
+
+def hunted(path: Path) -> tuple[int, int, str]:
+    """Return the exit status, the number of alerts, and what was said."""
+    command = [sys.executable, "-m", "keywatch.cli", "hunt", "--format", "ndjson", str(path)]
+    done = subprocess.run([*command, *OPTIONS.get(path.name, [])], capture_output=True, text=True, check=False)
+    return done.returncode, len(done.stdout.splitlines()), done.stderr
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="KEYWATCH_CASES names no folder of cases")
+@pytest.mark.parametrize("path", sorted(CASES.glob("read/*")), ids=lambda path: path.name)
+def test_what_is_to_be_read(path: Path) -> None:
+    status, alerts, said = hunted(path)
+    if path.name in NEIGHBOURS:
+        assert (status, alerts) == (0, 0)
+        assert "passed over" in said
+    elif path.name in NAMED:
+        assert status == 2 or alerts
+    else:
+        assert status == 0, said
+        assert alerts
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="KEYWATCH_CASES names no folder of cases")
+@pytest.mark.parametrize(
+    ("name", "status", "alerts", "lines"),
+    [
+        ("surrogate_control.json.gz", 0, 1, 1),
+        ("surrogate_hides_file.json.gz", 2, 1, 2),
+        ("time_bc_traceback.json", 2, 0, 2),
+        ("time_max_traceback.json", 2, 0, 2),
+        ("time_offset_ignored.json", 0, 1, 1),
+        ("flood_sample.ndjson", 2, 0, 3),
+    ],
+)
+def test_what_hurts(name: str, status: int, alerts: int, lines: int) -> None:
+    found, raised, said = hunted(CASES / "faults" / name)
+    assert (found, raised > 0) == (status, alerts > 0)
+    assert len(said.splitlines()) == lines
+    assert "Traceback" not in said
