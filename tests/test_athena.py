@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from engines import Engine
 from events import denied
-from packs import queries
+from packs import one_rule, queries, written
 
 EngineOf = Callable[[str], Engine]
 
@@ -37,3 +39,35 @@ detection:
     assert row["eventID"] == events[1]["eventID"]
     assert row["userIdentity.sessionContext.attributes.creationDate"] == "2026-11-20T09:00:00Z"
     assert row["readOnly"] == "false"
+
+
+#: What requestParameters holds, and whether a rule that looks for x in a.b finds it.
+BELOW = [
+    ({"a": {"b": "x"}}, True),
+    ({"a": {"b": "y"}}, False),
+    ({"a": {"b": ["y", "x"]}}, True),
+    ({"a": [{"b": "y"}, {"b": "x"}]}, True),
+    ({"a": [{"b": ["x"]}, "x"]}, True),
+    ({"a": {"b": {"x": "x"}}}, False),
+    ({"a": {"b": 7}}, False),
+    ({"a": {"b": None}}, False),
+    ({"a": "x"}, False),
+    ({"b": "x"}, False),
+    ({}, False),
+    (None, False),
+    # Cut off, as CloudTrail cuts off what is too long: no JSON.
+    ({"a": '{"b": "x"'}, False),
+    ('{"a": {"b": "x"}, "c', False),
+]
+
+
+@pytest.mark.parametrize("name", ["athena", "lake"])
+@pytest.mark.parametrize("negated", [False, True])
+def test_what_lies_below_an_object(negated: bool, name: str, engines: EngineOf, tmp_path: Path) -> None:
+    rule = one_rule({"requestParameters.a.b": ["x", "z"]})
+    rule["detection"]["condition"] = "not a" if negated else "a"
+    engine = engines(name)
+    events = [denied(0, 0, requestParameters=value) for value, _ in BELOW]
+    [found] = engine.found(engine.converted(rules=[written([rule], tmp_path)]), events).values()
+    wanted = {event["eventID"] for event, (_, finds) in zip(events, BELOW, strict=True) if finds != negated}
+    assert {*found} == wanted

@@ -26,8 +26,6 @@ Document = dict[str, Any]
 FORMATS = [(target, output_format) for target in TARGETS for output_format in TARGETS[target].formats]
 #: What stands in a message that is Python's own, and no answer to whoever wrote the rule.
 _OWN = re.compile(r"Traceback|\b[A-Z]\w+(?:Error|Exception)\b|object at 0x|<class|has no attribute|positional arg|\n")
-#: A field and the operators of a list, which no DuckDB has that sqlglot translates Trino's to.
-LISTS = re.compile("json_query")
 
 
 def settings() -> dict[str, Any]:
@@ -80,9 +78,6 @@ def test_what_converts_finds_what_is_meant(
     engine = engines(name)
     conversion, documents = asked(engine, tmp_path_factory.mktemp("zoo"))
     events = kinds.events()
-    if name in ("athena", "lake"):  # MERGE: until the real Trino is there
-        for rule in [rule for rule, [query] in conversion.queries.items() if LISTS.search(str(query))]:
-            del conversion.queries[rule], documents[rule]
     found = engine.found(conversion, events)
     wrong = {}
     for rule, document in documents.items():
