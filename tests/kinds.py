@@ -25,7 +25,7 @@ MODIFIERS = (
 )  # fmt: skip
 VALUES: tuple[Any, ...] = (
     "Alpha", "al*A", "Alph?", "*", "**", "?", "", "bet", 'quo"te', "back\\\\slash", "-flag", "per%cent_", "é",
-    "*lph*|x", 7, 1.5, -3, 0, True, False, None, [], {}, ["Alpha", "Beta"], ["Alpha", None], ["al*", 7, True], ["", "Beta"],
+    "*lph*|x", 7, 1.5, -3, 0, True, False, None, [], {}, ["Alpha", "Beta"], ["Alpha", None], ["al*", 7, True], ["", "Beta"],  # noqa: E501
     [None], "198.51.100.0/24", "2001:db8::/32", "10.0.0.0/33", ["198.51.100.0/24", "10.0.0.0/8"],
     "^alp", "a.+a$", "Al(ph|PH)a", "[", "x{2,1}", "(?=A)Alpha", "^$", ".+", ".*", "\\d+",
     "%admins%", "%part%", "%number%", "%nobody%", "%admins% %part%",

@@ -7,8 +7,12 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
+
+import sigma.pipelines.keywatch.sentinel
+from sigma.pipelines.keywatch._fields import FieldTable
 
 from engines import Engine, programs, value_of
 
@@ -92,9 +96,16 @@ class Sentinel(Engine):
         return rows
 
 
+@cache
+def _plain() -> dict[str, str]:
+    """Return column → CloudTrail's name, of the columns that hold a value as it is."""
+    fields = FieldTable.beside(sigma.pipelines.keywatch.sentinel.__file__).fields
+    return {column: name for name, column in fields.items() if column and column.isidentifier()}
+
+
 def stored(event: dict[str, Any]) -> dict[str, Any]:
     """Return a row of AWSCloudTrail."""
-    row = {column: value_of(event, path) for column, path in _COLUMNS.items()}
+    row = {column: value_of(event, path) for column, path in (_plain() | _COLUMNS).items()}
     texts = {column: json.dumps(event[name]) for column, name in _TEXTS.items() if event.get(name) is not None}
     return {column: value for column, value in (row | texts).items() if value is not None}
 
