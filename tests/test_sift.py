@@ -76,7 +76,8 @@ def kept(sift: Sift, records: list[str], folder: Path) -> list[Row]:
     path.write_text('{"Records":[' + ",".join(records) + "]}", encoding="utf-8")
     coverage = Coverage()
     found = list(Reader(sift).rows(str(path), coverage))
-    assert not coverage.problems
+    # CloudTrail writes a Region into every record; some of these have none.
+    assert all("a record without awsRegion: " in str(problem) for problem in coverage.problems)
     assert coverage.records == len(records)
     return found
 
@@ -116,7 +117,7 @@ def test_what_no_rule_can_match_is_passed_over(tmp_path: Path) -> None:
     events = [
         denied(0, 0, errorCode=None),
         denied(1, 0, key=ASIA),
-        denied(2, 0, name="DescribeInstances"),
+        denied(2, 0, name="PutObject"),
         denied(3, 0),
     ]
     assert kept(SIFT, plain(*events), tmp_path) == rows(SIFT, events[3])
