@@ -20,6 +20,8 @@ from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.pipelines.keywatch._fields import ELEMENTS
 from sigma.types import (
     SigmaBool,
+    SigmaCompareExpression,
+    SigmaFieldReference,
     SigmaNumber,
     SigmaRegularExpression,
     SigmaRegularExpressionFlag,
@@ -105,6 +107,16 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
         field, value = cond.field.removeprefix(ELEMENTS), cond.value
         if isinstance(value, SigmaNumber | SigmaBool):
             value = SigmaString(str(value).lower())
+        if isinstance(value, SigmaFieldReference | SigmaCompareExpression):
+            raise SigmaFeatureNotSupportedByBackendError(
+                f"field '{cond.field}': ES|QL has it as a part of a text, which may be a list, and can compare it with "
+                "texts and patterns only"
+            )
+        if isinstance(value, SigmaRegularExpression):
+            whole, element = lucene(value, field), SigmaRegularExpression("x", value.flags)
+            element.regexp = SigmaString(f"^\\[(.*, )?({whole})(, .*)?\\]$", escape=False)
+            alternatives = [instead(cond, field, one) for one in (value, element)]
+            return self.convert_condition_group(ConditionOR(list(alternatives)), state)
         if not isinstance(value, SigmaString):
             return super().convert_condition_field_eq_val(instead(cond, field, value), state)
         alternatives = [instead(cond, field, one) for one in (value, *_in_list(value))]
