@@ -210,14 +210,9 @@ _FLAGS = {
 }  # fmt: skip
 
 
-<<<<<<< HEAD
-def _equal(wanted: Any, value: str, modifiers: list[str]) -> bool:  # noqa: PLR0911  # a case each
-    if "cidr" in modifiers:
-=======
 def _equal(wanted: Any, value: str, modifiers: list[str]) -> bool:
     compared = next((compare for name, compare in _COMPARISONS.items() if name in modifiers), None)
     if compared or "cidr" in modifiers:
->>>>>>> 7dfa4fd (Elastic's table against the newest integration: cloud.account.id is recipientAccountId, the least version is said; the mapping in a module of its own)
         try:
             if compared:
                 return compared(float(value), float(wanted))
