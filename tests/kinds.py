@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import cycle, product
 from typing import Any
 
 from events import MISSING, record
@@ -25,8 +25,8 @@ MODIFIERS = (
 )  # fmt: skip
 VALUES: tuple[Any, ...] = (
     "Alpha", "al*A", "Alph?", "*", "**", "?", "", "bet", 'quo"te', "back\\\\slash", "-flag", "per%cent_", "é",
-    "*lph*|x", 7, 1.5, -3, 0, True, False, None, [], {}, ["Alpha", "Beta"], ["Alpha", None], ["al*", 7, True], ["", "Beta"],  # noqa: E501
-    [None], "198.51.100.0/24", "2001:db8::/32", "10.0.0.0/33", ["198.51.100.0/24", "10.0.0.0/8"],
+    "*lph*|x", 7, 1.5, -3, 0, True, False, None, [], {}, ["Alpha", "Beta"], ["Alpha", None], ["al*", 7, True],
+    ["", "Beta"], [None], "198.51.100.0/24", "2001:db8::/32", "10.0.0.0/33", ["198.51.100.0/24", "10.0.0.0/8"],
     "^alp", "a.+a$", "Al(ph|PH)a", "[", "x{2,1}", "(?=A)Alpha", "^$", ".+", ".*", "\\d+",
     "%admins%", "%part%", "%number%", "%nobody%", "%admins% %part%",
     "requestParameters.other", "userAgent", "nothing", "requestParameters", "2026-11-20T10:00:00Z", [["Alpha"]],
@@ -88,7 +88,7 @@ _SAYING: dict[str, list[Any]] = {
          ["Alpha", "Beta"], ["Alpha", None], ["al*", 7, True], ["", "Beta"], "a, b", "x=y", "é", "null"],
     "all": [["al*", "*pha"], ["Alpha", "Beta"]],
     "cased": ["Alpha", "Al*", "Alph?"],
-    "contains": ["lph", "o\"t", "k\\\\s", ["lph", "et"], "r%c", "a, b", "="],
+    "contains": ["lph", "o\"t", "k\\\\s", ["lph", "et"], "r%c", "="],
     "contains|all": [["alp", "pha"], ["alp", "bet"]],
     "contains|cased": ["lph", "LPH"],
     "startswith": ["al", "Alpha", ["al", "be"]],
@@ -124,9 +124,15 @@ _OF_EXISTENCE = (*FIELDS, "errorCode", "resources.ARN", "requestParameters")
 
 
 def saying() -> Iterator[Document]:
-    """Yield the rules that engines run: each as it is, and negated."""
+    """Yield the rules that engines run: each as it is, and negated.
+
+    A query costs, so where a modifier has many values the fields take turns.
+    """
     number = 0
-    asked = [(field, modifier, value) for modifier, values in _SAYING.items() for value in values for field in FIELDS]
+    asked = []
+    for modifier, values in _SAYING.items():
+        pairs = product(FIELDS, values) if len(values) < len(FIELDS) else zip(cycle(FIELDS), values, strict=False)
+        asked += [(field, modifier, value) for field, value in pairs]
     asked += [(field, *spelling) for field in _OF_EXISTENCE for spelling in (*_HAS_VALUE, *_HAS_NONE)]
     asked += [("requestParameters", "contains", word) for word in ("Alpha", "bet", "nothing")]
     for field, modifier, value in asked:

@@ -210,25 +210,24 @@ _FLAGS = {
 }  # fmt: skip
 
 
-def _equal(wanted: Any, value: str, modifiers: list[str]) -> bool:  # noqa: PLR0911  # a case each
-    if "cidr" in modifiers:
+def _equal(wanted: Any, value: str, modifiers: list[str]) -> bool:
+    compared = next((compare for name, compare in _COMPARISONS.items() if name in modifiers), None)
+    if compared or "cidr" in modifiers:
         try:
+            if compared:
+                return compared(float(value), float(wanted))
             return ipaddress.ip_address(value) in ipaddress.ip_network(wanted)
-        except ValueError:
+        except ValueError:  # no number, no address
             return False
-    for name, compare in _COMPARISONS.items():
-        if name in modifiers:
-            try:
-                return compare(float(value), float(wanted))
-            except ValueError:
-                return False
     if "re" in modifiers:
         flags = re.RegexFlag(0)
         for name in modifiers:
             flags |= _FLAGS.get(name, re.RegexFlag(0))
         return re.search(wanted, value, flags) is not None
-    if not isinstance(wanted, str):
-        return value.lower() == json.dumps(wanted)
+    return _like(wanted, value, modifiers) if isinstance(wanted, str) else value.lower() == json.dumps(wanted)
+
+
+def _like(wanted: str, value: str, modifiers: list[str]) -> bool:
     pattern = _regex(wanted)
     if {"startswith", "contains", "base64offset"} & set(modifiers):
         pattern += ".*"

@@ -44,7 +44,6 @@ _RENAMED = {
     "userIdentity.userName": "user.name",
     "userIdentity.principalId": "user.id",
     "userIdentity.arn": "aws.cloudtrail.user_identity.arn",
-    "userIdentity.accountId": "cloud.account.id",
     "userIdentity.accessKeyId": "aws.cloudtrail.user_identity.access_key_id",
     "userIdentity.invokedBy": "aws.cloudtrail.user_identity.invoked_by",
     "userIdentity.sessionContext.attributes.mfaAuthenticated": (
@@ -158,7 +157,10 @@ class Lucene(ESQL):
 def as_stored(record: dict[str, Any]) -> dict[str, Any]:
     """Return a document as the integration's ingest pipeline makes it of a record: nulls and empty texts dropped."""
     clean = _drop_empty(record) or {}
-    document: dict[str, Any] = {"@timestamp": clean.get("eventTime")}
+    document: dict[str, Any] = {
+        "@timestamp": clean.get("eventTime"),
+        "cloud.account.id": clean.get("recipientAccountId"),
+    }
     for raw, name in _RENAMED.items():
         value = value_of(clean, raw)
         if value is not None:

@@ -7,6 +7,7 @@ import re
 import yaml
 from sigma.backends.keywatch._correlation import Rule
 from sigma.exceptions import SigmaError, SigmaRuleLocation
+from sigma.pipelines.keywatch._fields import ELEMENTS, cloudtrail_names
 
 from keywatch.errors import UserError, line_of
 
@@ -16,8 +17,11 @@ _TYPE = re.compile(r"<class '(?:\w+\.)*(\w+)'>")
 
 
 def problem_of(error: Exception, rule: Rule) -> UserError:
-    """Say in one line what a conversion found wrong with a rule."""
+    """Say in one line what a conversion found wrong with a rule, with CloudTrail's names of fields."""
     message = message_of(error)
+    for name, original in cloudtrail_names(rule).items():
+        for written in (name, name.removeprefix(ELEMENTS)):
+            message = message.replace(f"'{written}'", f"'{original}'")
     if rule.title not in message:
         message = f"rule '{rule.title}': {message}"
     return located(message, rule.source, message.replace(f"'{rule.title}'", ""))

@@ -60,14 +60,15 @@ def lucene(value: SigmaRegularExpression, field: str) -> str:
     begin, end = pattern.startswith("^"), pattern.endswith("$") and not pattern.endswith("\\$")
     inside = pattern[begin : len(pattern) - end]
     tokens = _TOKEN.findall(inside)
-    if (begin or end) and "|" in tokens:
+    alternatives = _has_alternatives(tokens)
+    if (begin or end) and alternatives:
         raise _refused(field, "an anchor beside an alternative has no meaning there; put the alternatives into a group")
     if "^" in tokens or "$" in tokens:
         raise _refused(field, "^ and $ have a meaning only at its ends there")
     for token in filter(_LUCENE_LACKS.fullmatch, tokens):
         raise _refused(field, f"'{token}' has no form there")
     written = "".join(_lucene_token(token) for token in tokens)
-    return ("" if begin else ".*") + (f"({written})" if "|" in tokens else written) + ("" if end else ".*")
+    return ("" if begin else ".*") + (f"({written})" if alternatives else written) + ("" if end else ".*")
 
 
 def wildcards(value: SigmaRegularExpression, field: str) -> SigmaCasedString:
@@ -88,6 +89,16 @@ def wildcards(value: SigmaRegularExpression, field: str) -> SigmaCasedString:
     text = SigmaCasedString("")
     text.s = parts if end else [*parts, many]
     return text
+
+
+def _has_alternatives(tokens: list[str]) -> bool:
+    """Tell whether alternatives stand outside groups."""
+    depth = 0
+    for token in tokens:
+        depth += (token in ("(", "(?:") or token.startswith("(?P<")) - (token == ")")
+        if token == "|" and depth == 0:
+            return True
+    return False
 
 
 def _lucene_token(token: str) -> str:

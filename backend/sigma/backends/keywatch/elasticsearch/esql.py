@@ -11,6 +11,7 @@ from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._correlation import Rule
 from sigma.backends.keywatch._regex import lucene
 from sigma.backends.keywatch._repairs import instead
+from sigma.backends.keywatch.elasticsearch.elements import element, in_list
 from sigma.backends.keywatch.elasticsearch.kibana import TYPES, detection_rule
 from sigma.backends.keywatch.elasticsearch.sliding import ESQLSliding
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
@@ -20,11 +21,12 @@ from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.pipelines.keywatch._fields import ELEMENTS
 from sigma.types import (
     SigmaBool,
+    SigmaCompareExpression,
+    SigmaFieldReference,
     SigmaNumber,
     SigmaRegularExpression,
     SigmaRegularExpressionFlag,
     SigmaString,
-    SpecialChars,
 )
 
 #: Characters of a text, and of a pattern, that Elasticsearch makes an automaton of: it refuses texts of more than 1000,
@@ -105,9 +107,15 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
         field, value = cond.field.removeprefix(ELEMENTS), cond.value
         if isinstance(value, SigmaNumber | SigmaBool):
             value = SigmaString(str(value).lower())
-        if not isinstance(value, SigmaString):
+        if isinstance(value, SigmaFieldReference | SigmaCompareExpression):
+            raise SigmaFeatureNotSupportedByBackendError(
+                f"field '{cond.field}': ES|QL has it as a part of a text, which may be a list, and can compare it with "
+                "texts and patterns only"
+            )
+        if not isinstance(value, SigmaString | SigmaRegularExpression):
             return super().convert_condition_field_eq_val(instead(cond, field, value), state)
-        alternatives = [instead(cond, field, one) for one in (value, *_in_list(value))]
+        elements = in_list(value) if isinstance(value, SigmaString) else [element(value, field)]
+        alternatives = [instead(cond, field, one) for one in (value, *elements)]
         return self.convert_condition_group(ConditionOR(list(alternatives)), state)
 
     def convert_condition_not(self, cond: ConditionNOT, state: ConversionState) -> str:
@@ -195,12 +203,6 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
         return "".join(json.dumps(rule, ensure_ascii=False) + "\n" for rule in queries)
 
 
-def _joined(kind: type[SigmaString], before: str, value: SigmaString, after: str) -> SigmaString:
-    joined = kind("")
-    joined.s = [*SigmaString(before).s, *value.s, *SigmaString(after).s]
-    return joined
-
-
 def _is_pushed_down_wrongly(value: Any) -> bool:
     """Tell whether `TO_LOWER(field) == value` finds nothing.
 
@@ -208,15 +210,6 @@ def _is_pushed_down_wrongly(value: Any) -> bool:
     the value in lower case. CONCAT keeps it from doing so.
     """
     return isinstance(value, SigmaString) and not value.contains_special() and not str(value).isascii()
-
-
-def _in_list(value: SigmaString) -> list[SigmaString]:
-    """Return the patterns of a value as an element of a list in Java's form: [a, b]."""
-    anything = SpecialChars.WILDCARD_MULTI
-    whole = value.startswith(anything) and value.endswith(anything)
-    ends = [("[", "]"), ("[", ", *"), ("*, ", "]"), ("*, ", ", *")]
-    cased = type(value)
-    return [] if whole else [_joined(cased, before, value, after) for before, after in ends]
 
 
 def _quoted(text: str) -> str:

@@ -14,6 +14,9 @@ from sigma.backends.keywatch._guide import guide_steps
 _RISK = {"informational": 1, "low": 21, "medium": 47, "high": 73, "critical": 99}
 #: What an alert of a correlation has besides CloudTrail's fields.
 _OWN = ("value_count", "event_count", "first_seen", "last_seen")
+#: The least version of Elastic's AWS integration: older ones lack aws.cloudtrail.session_credential_from_console, and
+#: an ES|QL query that names a field that no index has fails.
+_INTEGRATION = ">=4.5.0"
 #: Fields of the integration that are no keywords.
 TYPES = {"@timestamp": "date", "aws.cloudtrail.read_only": "boolean"}
 
@@ -58,7 +61,7 @@ def detection_rule(detection: Detection, query: str) -> dict[str, Any]:
             # What the rule groups by and counts, and what it gives as evidence.
             for name in sorted({"@timestamp", *rule.fields, *(correlation.keys if correlation else ())})
         ],
-        "related_integrations": [{"package": "aws", "integration": "cloudtrail", "version": "^2.0.0"}],
+        "related_integrations": [{"package": "aws", "integration": "cloudtrail", "version": _INTEGRATION}],
         "tags": ["Domain: Cloud", "Data Source: AWS", "Data Source: AWS CloudTrail", "Keywatch"],
         "references": list(rule.references),
         "false_positives": list(rule.falsepositives),
