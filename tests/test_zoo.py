@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,10 @@ def test_each_combination_converts_or_is_refused_in_a_line(target: str, output_f
 @cache
 def asked(engine: Engine, folder: Path) -> tuple[Conversion, dict[str, Document]]:
     """Convert the rules that engines run; return what was converted, and those rules."""
-    documents = {document["name"]: document for document in kinds.saying()}
+    # Where a query costs much, every eleventh: each field, modifier and negation has its turn.
+    documents = {
+        document["name"]: document for document in islice(kinds.saying(), 0, None, 11 if engine.at_once else 1)
+    }
     pack = loaded(documents.values(), folder / "rules")
     assert not said(pack.problems)
     conversion = convert(pack, TARGETS[engine.target], settings(), engine.output_format)

@@ -16,7 +16,14 @@ from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, 
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
 from sigma.pipelines.keywatch._fields import ELEMENTS
-from sigma.types import CompareOperators, SigmaExists, SigmaFieldReference
+from sigma.types import (
+    CompareOperators,
+    SigmaExists,
+    SigmaFieldReference,
+    SigmaNumber,
+    SigmaString,
+    SigmaType,
+)
 
 
 class SQLBackend(ArtefactBackend, SlidingWindowBackend):
@@ -86,10 +93,10 @@ class SQLBackend(ArtefactBackend, SlidingWindowBackend):
         """Compare a field, or one element of what may be a list, with a list of values."""
         args = cast(list[ConditionFieldEqualsValueExpression], cond.args)  # pySigma asks for nothing else
         field = args[0].field
-        if not field.startswith(ELEMENTS):
-            return super().convert_condition_as_in_expression(cond, state)
-        element = type(cond)([instead(arg, "element", arg.value) for arg in args])
-        return self._any("element", field, super().convert_condition_as_in_expression(element, state))
+        name = "element" if field.startswith(ELEMENTS) else field
+        texts = type(cond)([instead(arg, name, _as_text(arg.value)) for arg in args])
+        condition = super().convert_condition_as_in_expression(texts, state)
+        return condition if name == field else self._any(name, field, condition)
 
     def _any(self, name: str, field: str, condition: Any) -> str:
         elements = self.elements_expression.format(field=self.escape_and_quote_field(field))
@@ -107,8 +114,8 @@ class SQLBackend(ArtefactBackend, SlidingWindowBackend):
     def convert_condition_field_eq_val_num(
         self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
     ) -> str:
-        """Compare a column, which is text, with a number."""
-        return f"TRY_CAST({self.escape_and_quote_field(cond.field)} AS DOUBLE) = {cond.value}"
+        """Compare a column, which is text, with a number as it is written."""
+        return str(self.convert_condition_field_eq_val_str(instead(cond, cond.field, _as_text(cond.value)), state))
 
     #: Where the events are.
     source: ClassVar[str]
@@ -170,3 +177,8 @@ class SQLBackend(ArtefactBackend, SlidingWindowBackend):
         return "\n".join(queries)
 
     finalize_output_default: Any = finalize_output_sql
+
+
+def _as_text(value: SigmaType) -> SigmaType:
+    """Return a number as the text that stands in a record, any other value as it is."""
+    return SigmaString(str(value)) if isinstance(value, SigmaNumber) else value

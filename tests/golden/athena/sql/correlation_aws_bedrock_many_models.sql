@@ -18,8 +18,8 @@ WITH matched AS (
         array_join(transform(resources, r -> r.arn), ', ') AS "resources.ARN",
         json_extract_scalar(additionaleventdata, '$.callWithBearerToken') AS "additionalEventData.callWithBearerToken",
         json_extract_scalar(additionaleventdata, '$.inferenceRegion') AS "additionalEventData.inferenceRegion",
-        array_join(transform(CAST(json_parse(json_query(additionaleventdata, 'lax $."inputTokens"[*]' WITH ARRAY WRAPPER)) AS array(json)), e -> coalesce(json_extract_scalar(e, '$'), json_format(e))), ', ') AS "additionalEventData.inputTokens",
-        array_join(transform(CAST(json_parse(json_query(additionaleventdata, 'lax $."outputTokens"[*]' WITH ARRAY WRAPPER)) AS array(json)), e -> coalesce(json_extract_scalar(e, '$'), json_format(e))), ', ') AS "additionalEventData.outputTokens"
+        array_join(transform(CAST(json_parse(json_query(additionaleventdata, 'lax $."inputTokens"[*]' WITH ARRAY WRAPPER)) AS array(json)), e -> if(json_format(e) <> 'null', coalesce(json_extract_scalar(e, '$'), json_format(e)))), ', ') AS "additionalEventData.inputTokens",
+        array_join(transform(CAST(json_parse(json_query(additionaleventdata, 'lax $."outputTokens"[*]' WITH ARRAY WRAPPER)) AS array(json)), e -> if(json_format(e) <> 'null', coalesce(json_extract_scalar(e, '$'), json_format(e)))), ', ') AS "additionalEventData.outputTokens"
     FROM cloudtrail_logs_pp
     WHERE "timestamp" BETWEEN ? AND ?
         AND ((lower(eventsource) = 'bedrock.amazonaws.com' AND (lower(eventname) IN ('converse', 'conversestream', 'createmodelinvocationjob', 'invokeagent', 'invokeflow', 'invokeinlineagent', 'invokemodel', 'invokemodelwithbidirectionalstream', 'invokemodelwithresponsestream', 'rerank', 'retrieveandgenerate', 'retrieveandgeneratestream', 'startasyncinvoke')) OR (lower(eventsource) IN ('aws-external-anthropic.amazonaws.com', 'bedrock-mantle.amazonaws.com')) AND lower(eventname) = 'createinference') AND NOT coalesce(lower(sessioncredentialfromconsole) = 'true' OR lower(eventtype) = 'awsserviceevent', false))
