@@ -134,7 +134,7 @@ def saying() -> Iterator[Document]:
         pairs = product(FIELDS, values) if len(values) < len(FIELDS) else zip(cycle(FIELDS), values, strict=False)
         asked += [(field, modifier, value) for field, value in pairs]
     asked += [(field, *spelling) for field in _OF_EXISTENCE for spelling in (*_HAS_VALUE, *_HAS_NONE)]
-    asked += [("requestParameters", "contains", word) for word in ("Alpha", "bet", "nothing")]
+    asked += [("requestParameters", "contains", word) for word in ("Effect", "allow", "nothing")]
     for field, modifier, value in asked:
         key = f"{field}|{modifier}" if modifier else field
         for condition in ("value", "not value"):

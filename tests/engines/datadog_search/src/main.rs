@@ -21,6 +21,8 @@ use vrl::path::PathParseError;
 const STAR: char = '\u{E000}';
 const MARK: char = '\u{E001}';
 const SPACE: char = '\u{E002}';
+/// What `*:`, which looks in all attributes and which the grammar lacks, is turned into.
+const ALL: &str = "@all_attributes";
 
 fn plain(text: &str) -> String {
     text.replace(STAR, "*").replace(MARK, "?").replace(SPACE, " ")
@@ -78,7 +80,7 @@ type Test = Box<dyn Matcher<Value>>;
 
 fn on(field: Field, test: impl Fn(&str) -> bool + Send + Sync + Clone + 'static) -> Test {
     Run::boxed(move |event: &Value| match &field {
-        f if f.as_str() == "*" => anywhere(event, &|v| text(v).is_some_and(|s| test(&s))),
+        f if f.as_str() == ALL.replace('@', ".") => anywhere(event, &|v| text(v).is_some_and(|s| test(&s))),
         Field::Tag(tag) => at(event, "tags", &|v| {
             v.as_str()
                 .and_then(|s| s.split_once(':'))
@@ -185,6 +187,9 @@ fn marked(query: &str) -> Result<String, String> {
             ' ' if quoted => out.push(SPACE),
             '(' if !quoted && out.trim_end().ends_with("CIDR") => {
                 return Err("CIDR() is not in this grammar".into())
+            }
+            '*' if !quoted && out.ends_with(['(', ' ', '-', ':']) | out.is_empty() && chars.clone().next() == Some(':') => {
+                out.push_str(ALL)
             }
             _ => out.push(c),
         }
