@@ -84,8 +84,9 @@ def _plain(column: str) -> str:
 
 
 def only(conversion: Conversion, *names: str) -> Conversion:
-    """Return a conversion with the queries of some rules."""
-    return replace(conversion, queries={name: conversion.queries[name] for name in names})
+    """Return a conversion of some of its rules."""
+    queries = {name: conversion.queries[name] for name in names}
+    return replace(conversion, queries=queries, rules={name: conversion.rules[name] for name in names})
 
 
 def value_of(record: dict[str, Any], path: str) -> Any:
