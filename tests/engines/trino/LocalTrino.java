@@ -15,11 +15,7 @@ public final class LocalTrino {
         var session = TestingSession.testSessionBuilder().setCatalog("memory").setSchema("default").build();
         var server = DistributedQueryRunner.builder(session)
             .setWorkerCount(0)
-            .setExtraProperties(Map.of(
-                "query.max-length", "100000000", // events come as a text
-                "query.min-expire-age", "1s", // and are not to stay in memory with the queries that are done
-                "query.max-history", "10"
-            ))
+            .setExtraProperties(Map.of("query.max-length", "100000000"))
             .build();
         Runtime.getRuntime().addShutdownHook(new Thread(server::close, "shutdown"));
         server.installPlugin(new MemoryPlugin());
