@@ -75,7 +75,7 @@ def asked(engine: Engine, folder: Path) -> tuple[Conversion, dict[str, Document]
     return conversion, {name: documents[name] for name in conversion.queries}
 
 
-#: Engines on which some of what converts does not yet find what it means, or on which the whole zoo has not run through.
+#: Engines on which what converts does not find what it means in some cases, or on which the zoo has not run through.
 OPEN = {
     "lucene": "numbers are compared as texts (gt, lt and the like)",
     "sentinel": "a regular expression does not see the elements of a list",
