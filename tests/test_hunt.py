@@ -112,7 +112,7 @@ def test_real_records(cloudtrail_samples: Path) -> None:
     alerts, coverage = hunted(cloudtrail_samples)
     assert not coverage.problems
     names = Counter(NAMES[alert.rule_id] for alert in alerts)
-    assert names == {"aws_cloudtrail_bedrock_model_access_temporary_credentials": 14}
+    assert names == {"aws_cloudtrail_bedrock_model_access_temporary_credentials": 3}
 
 
 def test_hostile_rules(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sigma.pipelines.keywatch._pack import PACK
 
 from events import DENIED, HOUR, MALLORY, MINUTE, REGIONS, TRENT, access, denied
 from keywatch import show
@@ -23,6 +24,16 @@ from packs import keywatch, one_rule, written
 Event = dict[str, Any]
 Patch = pytest.MonkeyPatch
 ATTACK = [denied(MINUTE * i, i % 6, userAgent=f"agent/{i % 2}") for i in range(12)]
+#: One rule of each kind, so that the alerts are those that are meant here.
+SEED = [
+    word
+    for name in (
+        DENIED,
+        "aws_cloudtrail_denied_enumeration_long_term_key",
+        "aws_cloudtrail_bedrock_model_access_long_term_key",
+    )
+    for word in ("--rules", next(PACK.rglob(f"{name}.yml")))
+]
 TITLE = "AWS Enumeration Denied in Multiple Regions with Long-Term Key"
 
 
@@ -43,11 +54,11 @@ def saved(events: list[Event], folder: Path, name: str = "events.json") -> Path:
 def test_exit_status_tells_of_alerts_where_that_is_asked_for(
     events: list[Event], options: list[str], status: int, tmp_path: Path
 ) -> None:
-    assert keywatch("hunt", *options, saved(events, tmp_path)).exit_code == status
+    assert keywatch("hunt", *SEED, *options, saved(events, tmp_path)).exit_code == status
 
 
 def test_exit_status_tells_that_not_all_was_read_before_it_tells_of_alerts(tmp_path: Path) -> None:
-    result = keywatch("hunt", "--exit-code", saved(ATTACK, tmp_path), tmp_path / "gone.json")
+    result = keywatch("hunt", *SEED, "--exit-code", saved(ATTACK, tmp_path), tmp_path / "gone.json")
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [
         f"{tmp_path}/gone.json: can't be read: No such file or directory",
@@ -56,7 +67,7 @@ def test_exit_status_tells_that_not_all_was_read_before_it_tells_of_alerts(tmp_p
 
 
 def test_a_table_has_who_where_and_when(tmp_path: Path) -> None:
-    result = keywatch("hunt", saved([*ATTACK, access(HOUR, 3, arn=TRENT)], tmp_path), COLUMNS="200")
+    result = keywatch("hunt", *SEED, saved([*ATTACK, access(HOUR, 3, arn=TRENT)], tmp_path), COLUMNS="200")
     lines = [" ".join(line.split()) for line in result.stdout.splitlines() if line.strip(" ─")]
     assert lines == [
         "Level Seen Alert",
@@ -71,7 +82,7 @@ def test_a_table_has_who_where_and_when(tmp_path: Path) -> None:
 
 
 def test_no_alerts_are_said(tmp_path: Path) -> None:
-    result = keywatch("hunt", saved(ATTACK[:4], tmp_path))
+    result = keywatch("hunt", *SEED, saved(ATTACK[:4], tmp_path))
     assert (result.stdout, result.stderr) == ("No alerts.\n", "0 alerts, 4 records, 1 files.\n")
 
 
@@ -82,7 +93,7 @@ SHOWN = r"\x1b[31mred\x1b]0;owned\x07 \x9b1m \u202eback \r\nmedium  forged"
 
 def test_a_terminal_gets_no_escapes_from_events(tmp_path: Path) -> None:
     path = saved([denied(i, i, arn=HOSTILE) for i in range(5)], tmp_path)
-    stdout = keywatch("hunt", path, COLUMNS="200").stdout
+    stdout = keywatch("hunt", *SEED, path, COLUMNS="200").stdout
     assert SHOWN in stdout
     assert not set(HOSTILE) - set(SHOWN) - {"\n"} & set(stdout)
     assert not re.search("^medium +forged", stdout, re.MULTILINE)
@@ -101,7 +112,7 @@ def test_a_terminal_gets_no_escapes_and_no_markup_from_rules(tmp_path: Path) -> 
 
 def test_a_terminal_gets_no_escapes_from_problems(tmp_path: Path) -> None:
     rules = written([one_rule({"a\x1b[31mb": "x"}, title="\x1b[31m")], tmp_path)
-    stderr = keywatch("hunt", "--rules", rules, tmp_path / "gone\x1b[31m\n.json").stderr
+    stderr = keywatch("hunt", *SEED, "--rules", rules, tmp_path / "gone\x1b[31m\n.json").stderr
     assert r"\x1b[31m" in stderr
     assert "\x1b" not in stderr
     assert rf"{tmp_path}/gone\x1b[31m\n.json: can't be read" in stderr
@@ -122,9 +133,9 @@ def test_rules_that_were_not_tried_are_told_of(command: str, tmp_path: Path) -> 
 
 def test_csv_has_a_row_an_alert_and_json_for_lists(tmp_path: Path) -> None:
     events = [event | {"sourceIPAddress": "=1+1"} for event in ATTACK]
-    stdout = keywatch("hunt", "--format", "csv", saved(events, tmp_path)).stdout
+    stdout = keywatch("hunt", *SEED, "--format", "csv", saved(events, tmp_path)).stdout
     [row] = csv.DictReader(StringIO(stdout))
-    ndjson = keywatch("hunt", "--format", "ndjson", saved(events, tmp_path)).stdout
+    ndjson = keywatch("hunt", *SEED, "--format", "ndjson", saved(events, tmp_path)).stdout
     [alert] = map(json.loads, ndjson.splitlines())
     assert list(row) == list(alert)
     for name, value in alert.items():
@@ -136,7 +147,7 @@ def test_csv_has_a_row_an_alert_and_json_for_lists(tmp_path: Path) -> None:
 
 
 def test_csv_of_no_alerts_is_its_header(tmp_path: Path) -> None:
-    stdout = keywatch("hunt", "--format", "csv", saved(ATTACK[:1], tmp_path)).stdout
+    stdout = keywatch("hunt", *SEED, "--format", "csv", saved(ATTACK[:1], tmp_path)).stdout
     assert stdout.splitlines() == ["rule_id,title,level,group,count,values,first_seen,last_seen,events,evidence"]
 
 
@@ -148,7 +159,7 @@ def test_what_was_read_is_said_in_full(tmp_path: Path) -> None:
     digest = folder.with_name("CloudTrail-Digest")
     digest.mkdir()
     (digest / "111122223333_CloudTrail-Digest_us-east-1.json").write_text("{}")
-    result = keywatch("hunt", "--to", "2026-11-22", tmp_path)
+    result = keywatch("hunt", *SEED, "--to", "2026-11-22", tmp_path)
     assert result.stderr == (
         "1 alerts, 24 records, 2 files, 1 files of other days, accounts or Regions passed over, "
         "1 digest files passed over, 12 duplicate events left out.\n"

@@ -60,6 +60,7 @@ def detection_rule(detection: Detection, query: str) -> dict[str, Any]:
             {"name": name, "type": TYPES.get(name, "keyword")}
             # What the rule groups by and counts, and what it gives as evidence.
             for name in sorted({"@timestamp", *rule.fields, *(correlation.keys if correlation else ())})
+            if "(" not in name
         ],
         "related_integrations": [{"package": "aws", "integration": "cloudtrail", "version": _INTEGRATION}],
         "tags": ["Domain: Cloud", "Data Source: AWS", "Data Source: AWS CloudTrail", "Keywatch"],

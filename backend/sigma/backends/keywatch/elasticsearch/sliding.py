@@ -14,6 +14,9 @@ from typing import ClassVar
 
 from sigma.backends.keywatch._correlation import Correlation
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
+from sigma.correlations import SigmaCorrelationRule
+from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
+from sigma.pipelines.keywatch._fields import cloudtrail_names
 
 _MINUTE, _HOUR = 60, 3600
 
@@ -34,9 +37,9 @@ class ESQLSliding(SlidingWindowBackend):
 | EVAL step = [{steps}]
 | MV_EXPAND step
 | EVAL window_end = TO_LONG(slice) + step{once}
-| STATS value_count = COUNT_DISTINCT(counted_value), {field} = VALUES(counted_value), event_count = MAX(event_count),"""
+| STATS value_count = COUNT_DISTINCT(counted_value), {name} = VALUES(counted_value), event_count = MAX(event_count),"""
         """ first_seen = MIN(first_seen), last_seen = MAX(last_seen){fields} BY {groupby}, window_end
-| STATS value_count = MAX(value_count), {field} = VALUES({field}), event_count = MAX(event_count),"""
+| STATS value_count = MAX(value_count), {name} = VALUES({name}), event_count = MAX(event_count),"""
         """ first_seen = MIN(first_seen), last_seen = MAX(last_seen){fields} BY {groupby}
 | WHERE value_count >= {count}""",
         "event_count": """{search}
@@ -59,11 +62,34 @@ class ESQLSliding(SlidingWindowBackend):
         slice_seconds = grain(correlation.window)
         evidence = map(self.escape_and_quote_field, correlation.evidence)
         return super().sliding_variables(correlation) | {
+            "name": self._name(correlation),
             "slice": str(slice_seconds * 1000),
             "steps": ", ".join(str(step) for step in range(ceil(correlation.window / slice_seconds) + 1)),
             "present": " AND ".join(f'{self.escape_and_quote_field(name)} != ""' for name in correlation.keys),
             "once": "".join(f", {name} = CASE(step == 0, {name}, NULL)" for name in evidence),
         }
+
+    def _name(self, correlation: Correlation) -> str:
+        """Write the name of the column of what is counted: CloudTrail's for a value that lies in a text."""
+        field = self.escape_and_quote_field(correlation.counted or "")
+        names = cloudtrail_names(correlation.rule)
+        return f"`{names[correlation.counted or '']}`" if "(" in field else field
+
+    def slidable(self, rule: SigmaCorrelationRule, correlation_type: str) -> Correlation:
+        """Return the view of a correlation whose group is fields.
+
+        :raises SigmaFeatureNotSupportedByBackendError: for any other.
+        """
+        correlation = super().slidable(rule, correlation_type)
+        for name in correlation.group:
+            if "(" in name:
+                field = cloudtrail_names(rule).get(name, name)
+                raise SigmaFeatureNotSupportedByBackendError(
+                    f"rule '{rule.title}': '{field}' is no field of Elastic's integration, but lies in a text; "
+                    "it can't be grouped by",
+                    source=rule.source,
+                )
+        return correlation
 
 
 def grain(window: int) -> int:
