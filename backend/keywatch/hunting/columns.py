@@ -33,7 +33,12 @@ class Columns:
         paths = list(chain.from_iterable(objects.values()))
         self.names = tuple(map(".".join, paths))
         self._objects = [(_getter(inside), inside) for inside in objects.values()]
-        self._keys = {plain_key(key): key for key in (*chain.from_iterable(paths), *REQUIRED)}
+        #: How CloudTrail writes the last key of a path, by the path as `plain_key` makes it.
+        self._keys = {
+            tuple(map(plain_key, path[:size])): path[size - 1]
+            for path in [*paths, *([name] for name in REQUIRED)]
+            for size in range(1, len(path) + 1)
+        }
         kind: Any = list[_object(paths)]  # type: ignore[misc]
         self._decoder = msgspec.json.Decoder(kind)
 
@@ -57,15 +62,22 @@ class Columns:
             for value in values
         ]
 
-    def respelt(self, value: Any) -> Any:
-        """Return a record with the keys as CloudTrail writes them: of `eventname` or `event_name`, eventName."""
+    def respelt(self, value: Any, inside: tuple[str, ...] = ()) -> Any:
+        """Return a record with the keys as CloudTrail writes them: of `eventname` or `event_name`, eventName.
+
+        :param inside: the path that leads to the value.
+        """
         if not isinstance(value, dict):
             return value
         found: dict[str, Any] = {}
-        for key, inside in value.items():
-            spelt = ".".join(self._keys.get(plain_key(word), word) for word in key.split("."))
+        for key, one in value.items():
+            words, path = [], inside
+            for word in key.split("."):
+                path = (*path, plain_key(word))
+                words.append(self._keys.get(path, word))
+            spelt = ".".join(words)
             if spelt == key or spelt not in value:
-                found[spelt] = self.respelt(inside)
+                found[spelt] = self.respelt(one, path)
         return found
 
 

@@ -21,8 +21,8 @@ from keywatch.hunting.documents import documents
 from keywatch.hunting.unpacking import Unpacked
 from keywatch.hunting.window import LARGEST
 
-#: How deep shapes stand in each other.
-_DEEPEST = 16
+#: How deep shapes stand in each other; a message in a message in an array is three levels and more.
+_DEEPEST = 48
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{16,}={0,2}\s*")
 
 
