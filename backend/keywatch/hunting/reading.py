@@ -71,8 +71,8 @@ class Reader:
         try:
             with _opened(file) as stream:
                 start = stream.read(_FIRST)
-                while len(start) < WHOLE and (more := stream.read(max(_FIRST, len(start)))):
-                    start += more
+                while len(start) < WHOLE and (more := stream.read(1)):
+                    start += more + stream.read(len(start))
                 coverage.files += 1
                 yield from self._rows(file, start, stream, coverage)
         except UNREADABLE as error:

@@ -37,11 +37,11 @@ _BETWEEN = b'},{"eventVersion"'
 _BEGINNING = _OPENING + _BETWEEN.removeprefix(b"},")
 _END = b"]}"
 #: What each record has that is as CloudTrail writes it. A file with a record that has less is parsed whole, and named.
-#: To count one of them takes as long as to look for a word; the others are looked for in a few records.
 _IDENTITY = b'"userIdentity":{'
 _SOURCE, _NAME, _REGION = b'"eventSource":', b'"eventName":', b'"awsRegion":'
-#: How many records are looked at: one for so many bytes.
-_SAMPLES, _SAMPLED = 8, 2**17
+#: In files up to this size all identities are counted, which takes as long as to look for a word. Of a larger file, as
+#: of the other keys, a record is looked at for each stretch of so many bytes.
+_COUNTED, _STRETCH = 2**17, 2**15
 _ESCAPE = b"\\u"
 #: Letters that are one of ASCII in lower case; they are looked for in what is not all ASCII.
 _FOLDED = ("\u212a".encode(), "\u0130".encode())
@@ -97,7 +97,7 @@ class Sift:
         if not data.startswith(_BEGINNING) or not data.startswith(_END, end):
             return None
         total = sz.count(data, _BETWEEN) + 1
-        if sz.count(data, _IDENTITY) < total or not self._is_as_written(data):
+        if (end < _COUNTED and sz.count(data, _IDENTITY) < total) or not self._is_as_written(data):
             return None
         try:
             if self._everything:
@@ -129,12 +129,12 @@ class Sift:
 
     def _is_as_written(self, data: bytes) -> bool:
         """Tell whether some records have all that they should, and the first of them no keys with dots."""
-        samples = min(_SAMPLES, 1 + len(data) // _SAMPLED)
+        samples = 2 + len(data) // _STRETCH
         for sample in range(samples):
-            start = max(0, data.rfind(_BETWEEN, 0, len(data) * sample // samples)) if sample else 0
+            start = max(0, data.rfind(_BETWEEN, 0, len(data) * sample // (samples - 1))) if sample else 0
             stop = data.find(_BETWEEN, start + 1)
             record = data[start : stop if stop >= 0 else len(data)]
-            if not (_SOURCE in record and _NAME in record and _REGION in record):
+            if not (_IDENTITY in record and _SOURCE in record and _NAME in record and _REGION in record):
                 return False
             if sample == 0 and any(beginning in record for beginning in self._beginnings):
                 return False
