@@ -229,16 +229,18 @@ def test_a_rate_that_no_threshold_keeps_to_is_said(tmp_path: Path) -> None:
 
 
 def grid_of(output: str) -> list[str]:
-    """Return the lines of the grid of denials, which is the last."""
+    """Return the lines of the grid of denials, which ends with the threshold 17."""
     lines = output.splitlines()
-    return lines[max(number for number, line in enumerate(lines) if TITLE in line) :]
+    start = max(number for number, line in enumerate(lines) if TITLE in line)
+    end = next(number for number, line in enumerate(lines[start:], start + 1) if line.strip().startswith("17 "))
+    return lines[start:end]
 
 
 @pytest.mark.parametrize("columns", ["80", "200"])
 def test_the_grid_has_the_alerts_of_each_threshold_and_window(columns: str, tmp_path: Path) -> None:
     result = keywatch("backtest", saved(two_weeks(), tmp_path), COLUMNS=columns)
     rows = rows_of(grid_of(result.stdout))
-    assert rows.pop("Threshold") == ["5m", "15m", "30m", "1h", "6h", "24h"]
+    assert rows.pop("Threshold") == ["5m", "15m", "30m", "1h", "6h", "1d"]
     # Eight Regions a minute apart are six within five minutes, both ends included.
     assert [rows[str(number)][0] for number in range(2, 18)] == ["3", "3", "2", "2", "2", *["0"] * 11]
     assert [rows[str(number)][2] for number in range(2, 18)] == ["3", "3", *["2"] * 5, *["0"] * 9]
@@ -254,7 +256,7 @@ def test_the_grid_marks_what_is_set(tmp_path: Path) -> None:
 
 def test_numbers_are_whole_in_eighty_columns(capsys: pytest.CaptureFixture[str], monkeypatch: Patch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    numbers = {("24h", number): Cell(10_000_000 - number) for number in THRESHOLDS}
+    numbers = {("1d", number): Cell(10_000_000 - number) for number in THRESHOLDS}
     cells = numbers | {(window, number): Cell(9_999_999) for window in WINDOWS[:-1] for number in THRESHOLDS}
     rule = RuleResult(DENIED, TITLE, "medium", 5, "30m", [], cells)
     day = date(2026, 11, 20)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sigma.backends.elasticsearch import EqlBackend, ESQLBackend
+from sigma.backends.elasticsearch import EqlBackend, ESQLBackend, LuceneBackend
 from sigma.backends.opensearch import OpenSearchPPLBackend
 from sigma.backends.splunk import SplunkBackend
 from sigma.backends.sqlite import sqliteBackend
@@ -156,3 +156,15 @@ def test_a_rule_that_is_generated_too_is_left_unfinished() -> None:
     first, _ = stock(ESQLBackend(), BASE, both)
     assert alone.startswith("from *")
     assert first != alone, MENDED
+
+
+def test_a_network_spelt_out_has_no_brackets() -> None:
+    """Beside another condition, the patterns of a network are joined by `or` without brackets."""
+
+    class Patterns(LuceneBackend):
+        cidr_expression = None
+        convert_or_as_in = False
+
+    rule = BASE.replace("{eventName: ListFunctions}", "{eventName: ListFunctions, sourceIPAddress|cidr: 10.0.0.0/7}")
+    [query] = stock(Patterns(), rule)
+    assert query == "eventName:ListFunctions AND sourceIPAddress:10.* OR sourceIPAddress:11.*", MENDED

@@ -20,6 +20,9 @@ NODE = Path(__file__).parent / "opensearch_node"
 PARSER = Path(__file__).parent / "opensearch_monitor"
 INDEX = "cwl-keywatch"
 _RANGES = {"gte": min, "lte": max}
+#: CloudTrail writes the marker as a boolean, so an index has it as one, and takes no other text than these for it.
+_MAPPINGS = {"properties": {"additionalEventData.callWithBearerToken": {"type": "boolean"}}}
+_BOOLEANS = {"true": True, "false": False}
 
 
 class OpenSearch(Engine):
@@ -46,13 +49,21 @@ class OpenSearch(Engine):
         return run(self.node, json.loads(text))
 
     def load(self, events: list[dict[str, Any]]) -> None:
-        """Load events, unless they are those that were loaded last. Nothing is said of the fields' types."""
+        """Load events, unless they are those that were loaded last. Of the fields' types nothing else is said."""
         if self._loaded is not events:
             self.node.call("DELETE", f"/{INDEX}?ignore_unavailable=true")
             settings = {"number_of_shards": 3, "number_of_replicas": 0}  # what is counted must be put together again
-            self.node.call("PUT", f"/{INDEX}", {"settings": settings})
-            self.node.fill(INDEX, iter(events))
+            self.node.call("PUT", f"/{INDEX}", {"settings": settings, "mappings": _MAPPINGS})
+            self.node.fill(INDEX, map(_stored, events))
             self._loaded = events
+
+
+def _stored(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event as the index takes it."""
+    more = event.get("additionalEventData")
+    if not isinstance(more, dict) or not isinstance(marker := more.get("callWithBearerToken"), str):
+        return event
+    return event | {"additionalEventData": more | {"callWithBearerToken": _BOOLEANS.get(marker.lower())}}
 
 
 def monitor_search(monitor: dict[str, Any]) -> dict[str, Any]:

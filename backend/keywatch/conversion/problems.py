@@ -13,7 +13,7 @@ from keywatch.errors import UserError, line_of
 
 #: What pySigma adds to what is wrong: the file, which we name in front, and types as Python writes them.
 _STAGE = re.compile(r" \(while (?:converting|applying)[^()]* rule .*\)$", re.DOTALL)
-_TYPE = re.compile(r"<class '(?:\w+\.)*(\w+)'>")
+_TYPE = re.compile(r"<(?:class ')?(?:\w+\.)*(\w+)(?:'| object at 0x[0-9a-f]+)>")
 
 
 def problem_of(error: Exception, rule: Rule) -> UserError:

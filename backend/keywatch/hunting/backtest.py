@@ -26,7 +26,7 @@ from keywatch.hunting.selection import Selection
 if TYPE_CHECKING:
     import duckdb
 
-WINDOWS = ("5m", "15m", "30m", "1h", "6h", "24h")
+WINDOWS = ("5m", "15m", "30m", "1h", "6h", "1d")
 #: Up to the number of Regions that are enabled by default.
 THRESHOLDS = range(2, 18)
 _GRID = replace(TARGETS["duckdb"], backends={"duckdb.KeywatchGridBackend": "cloudtrail_duckdb"})
@@ -164,8 +164,15 @@ def _result(name: str, rule: Rule) -> RuleResult:
     result = RuleResult(rule.name or name, rule.title, rule.level.name.lower() if rule.level else "")
     correlation = Correlation.of(rule)
     if correlation is not None:
-        result.threshold, result.window = correlation.least, correlation.rule.timespan.spec
+        result.threshold, result.window = correlation.least, _spelt(correlation.rule.timespan)
     return result
+
+
+def _spelt(timespan: SigmaCorrelationTimespan) -> str:
+    """Return a window as the grid spells it: `24h` is the column `1d`, not one of its own."""
+    return next(
+        (window for window in WINDOWS if SigmaCorrelationTimespan(window).seconds == timespan.seconds), timespan.spec
+    )
 
 
 def _fill(

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sigma.backends.keywatch._correlation import Correlation, Rule, id_of, level_of
-from sigma.conditions import ConditionFieldEqualsValueExpression
+from sigma.backends.keywatch._repairs import instead
+from sigma.conditions import ConditionFieldEqualsValueExpression, ConditionOR
 from sigma.conversion.base import TextQueryBackend
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationTimespan
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.processing.pipeline import ProcessingPipeline
 from sigma.rule.attributes import SigmaLevel
-from sigma.types import SigmaCIDRExpression
+from sigma.types import SigmaCIDRExpression, SigmaString
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,9 @@ class ArtefactBackend(TextQueryBackend):
                     f"field '{cond.field}': {self.name} matches networks by patterns, and has none for "
                     + ("IPv6 networks; match the beginnings of addresses" if network.prefixlen else "all addresses")
                 )
+            patterns = ConditionOR([instead(cond, cond.field, SigmaString(text)) for text in cond.value.expand()])
+            if len(patterns.args) > 1 and not self.decide_convert_condition_as_in_expression(patterns, state):
+                return self.convert_condition_group(patterns, state)  # pySigma, 2.0.1 too, leaves the brackets out
         return super().convert_condition_field_eq_val_cidr(cond, state)
 
     def artefacts(self, queries: dict[str, list[Any]], output_format: str) -> dict[str, bytes]:
