@@ -162,7 +162,7 @@ def test_a_network_spelt_out_has_no_brackets() -> None:
     """Beside another condition, the patterns of a network are joined by `or` without brackets."""
 
     class Patterns(LuceneBackend):
-        cidr_expression = None
+        cidr_expression = None  # type: ignore[assignment]
         convert_or_as_in = False
 
     rule = BASE.replace("{eventName: ListFunctions}", "{eventName: ListFunctions, sourceIPAddress|cidr: 10.0.0.0/7}")
