@@ -77,7 +77,6 @@ def asked(engine: Engine, folder: Path) -> tuple[Conversion, dict[str, Document]
 
 #: Engines on which what converts does not find what it means in some cases, or on which the zoo has not run through.
 OPEN = {
-    "lucene": "numbers are compared as texts (gt, lt and the like)",
     "sentinel": "a regular expression does not see the elements of a list",
     "opensearch": "the zoo has not run through there",
     "datadog": "the zoo has not run through there since its last change",

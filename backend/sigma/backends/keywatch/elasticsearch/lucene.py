@@ -87,6 +87,16 @@ class KeywatchLuceneBackend(ArtefactBackend, LuceneBackend):
         pattern = lucene(cond.value, cond.field).replace("/", "\\/")
         return f"{self.escape_and_quote_field(cond.field)}:/{pattern}/"
 
+    def convert_condition_field_compare_op_val(self, cond: Any, state: ConversionState) -> Any:
+        """Refuse a comparison.
+
+        :raises SigmaFeatureNotSupportedByBackendError: always: the integration keeps these fields as texts, of which 9
+            is greater than 10.
+        """
+        raise SigmaFeatureNotSupportedByBackendError(
+            f"field '{cond.field}': Lucene compares texts, of which 9 is greater than 10; use format esql or kibana"
+        )
+
     def convert_correlation_rule(self, rule: SigmaCorrelationRule, *_: Any, **__: Any) -> list[Any]:
         """Refuse a correlation.
 
