@@ -62,17 +62,7 @@ def loaded(folder: Path) -> Pack:
     return load_pack([folder], [], load_settings(None))
 
 
-#: Engines on which all of these rules have run through and found what they mean.
-PROVEN = ["duckdb"]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name in PROVEN else [pytest.mark.xfail(reason="has not run through there yet")])
-        for name in ENGINES
-    ],
-)
+@pytest.mark.parametrize("name", ENGINES)
 def test_each_finds_what_it_means(name: str, rules: Path, engines: Callable[[str], Engine]) -> None:
     engine = engines(name)
     events = events_in(rules)

@@ -75,21 +75,7 @@ def asked(engine: Engine, folder: Path) -> tuple[Conversion, dict[str, Document]
     return conversion, {name: documents[name] for name in conversion.queries}
 
 
-#: Engines on which what converts does not find what it means in some cases, or on which the zoo has not run through.
-OPEN = {
-    "sentinel": "a regular expression does not see the elements of a list",
-    "opensearch": "the zoo has not run through there",
-    "datadog": "the zoo has not run through there since its last change",
-    "esql": "the zoo has not run through there since its last change",
-    "athena": "the zoo has not run through there since its last change",
-    "lake": "an empty list below an object counts as a value",
-}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.xfail(reason=OPEN[name])] if name in OPEN else []) for name in ENGINES],
-)
+@pytest.mark.parametrize("name", ENGINES)
 def test_what_converts_finds_what_is_meant(
     name: str, engines: Callable[[str], Engine], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -91,7 +91,7 @@ class Elasticsearch(Node):
         self.call("PUT", f"/_index_template/{TEMPLATE}", {"index_patterns": [INDEX], "priority": 500})
         settings = {"number_of_shards": 1, "number_of_replicas": 0}
         self.call("PUT", f"/{INDEX}", {"settings": settings, "mappings": {"dynamic": False, "properties": properties}})
-        self.fill(INDEX, map(as_stored, records))
+        assert not self.fill(INDEX, map(as_stored, records))
 
     def query(self, esql: str, start: float | None = None, end: float | None = None) -> list[dict[str, Any]]:
         """Run an ES|QL query, over a range of time as Kibana's rule executor does: a filter on @timestamp.

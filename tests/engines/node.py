@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,21 +34,18 @@ class Node:
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{method} {path}: {error.read().decode()[:2000]}") from error
 
-    def fill(self, index: str, documents: Iterator[dict[str, Any]]) -> None:
-        """Add documents to an index."""
-        lines: list[bytes] = []
-        for document in documents:
-            lines += [b'{"create":{}}', json.dumps(document).encode()]
-            if len(lines) == 20_000:
-                self._bulk(index, lines)
-        self._bulk(index, lines)
-        self.call("POST", f"/{index}/_refresh")
-
-    def _bulk(self, index: str, lines: list[bytes]) -> None:
-        if lines:
+    def fill(self, index: str, documents: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Add documents to an index; return those that it does not take, as their fields are of other types there."""
+        refused: list[dict[str, Any]] = []
+        while batch := list(islice(documents, 10_000)):
+            lines = [line for document in batch for line in (b'{"create":{}}', json.dumps(document).encode())]
             answer = self.call("POST", f"/{index}/_bulk", b"\n".join(lines) + b"\n")
-            assert not answer["errors"], next(item for item in answer["items"] if "error" in item["create"])
-            lines.clear()
+            for document, item in zip(batch, answer["items"], strict=True):
+                if "error" in item["create"]:
+                    assert item["create"]["status"] == 400, item
+                    refused.append(document)
+        self.call("POST", f"/{index}/_refresh")
+        return refused
 
 
 @contextmanager

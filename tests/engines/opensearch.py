@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from engines.node import Node, started
 NODE = Path(__file__).parent / "opensearch_node"
 #: The plugin's own parser of monitors.
 PARSER = Path(__file__).parent / "opensearch_monitor"
-INDEX = "cwl-keywatch"
+INDEX = "cwl-keywatch*"
 _RANGES = {"gte": min, "lte": max}
 #: CloudTrail writes the marker as a boolean, so an index has it as one, and takes no other text than these for it.
 _MAPPINGS = {"properties": {"additionalEventData.callWithBearerToken": {"type": "boolean"}}}
@@ -43,7 +44,11 @@ class OpenSearch(Engine):
         if not times:
             return []
         text = json.dumps(query)
-        [bounds] = [f["range"]["eventTime"] for f in monitor_search(query)["query"]["bool"]["filter"] if "range" in f]
+        [bounds] = [
+            f["range"]["eventTime"]
+            for f in monitor_search(query)["query"]["bool"]["filter"]
+            if "eventTime" in f.get("range", {})
+        ]
         for name, extreme in _RANGES.items():
             text = text.replace(json.dumps(bounds[name]), str(int(extreme(times) * 1000)))
         return run(self.node, json.loads(text))
@@ -51,10 +56,16 @@ class OpenSearch(Engine):
     def load(self, events: list[dict[str, Any]]) -> None:
         """Load events, unless they are those that were loaded last. Of the fields' types nothing else is said."""
         if self._loaded is not events:
-            self.node.call("DELETE", f"/{INDEX}?ignore_unavailable=true")
+            self.node.call("DELETE", f"/{INDEX}")
             settings = {"number_of_shards": 3, "number_of_replicas": 0}  # what is counted must be put together again
-            self.node.call("PUT", f"/{INDEX}", {"settings": settings, "mappings": _MAPPINGS})
-            self.node.fill(INDEX, map(_stored, events))
+            wanted, days = [*map(_stored, events)], count()
+            while wanted:
+                # A field is of the type that it first had. An event that has another waits for the next day's index.
+                index = INDEX.replace("*", f"-{next(days)}")
+                self.node.call("PUT", f"/{index}", {"settings": settings, "mappings": _MAPPINGS})
+                refused = self.node.fill(index, iter(wanted))
+                assert len(refused) < len(wanted), "an index takes none of the events"
+                wanted = refused
             self._loaded = events
 
 

@@ -42,8 +42,6 @@ _COLUMNS = {
     "SessionIssuerArn": f"{_ISSUER}.arn",
     "SessionIssuerUserName": f"{_ISSUER}.userName",
 }
-#: Columns that hold an object as a JSON text.
-_TEXTS = {"AdditionalEventData": "additionalEventData", "RequestParameters": "requestParameters"}
 
 
 class Kusto:
@@ -103,10 +101,17 @@ def _plain() -> dict[str, str]:
     return {column: name for name, column in fields.items() if column and column.isidentifier()}
 
 
+@cache
+def _objects() -> dict[str, str]:
+    """Return column → CloudTrail's name, of the columns that hold an object as a JSON text."""
+    objects = FieldTable.beside(sigma.pipelines.keywatch.sentinel.__file__).objects
+    return {entry["shown"]: name for name, entry in objects.items()}
+
+
 def stored(event: dict[str, Any]) -> dict[str, Any]:
     """Return a row of AWSCloudTrail."""
     row = {column: value_of(event, path) for column, path in (_plain() | _COLUMNS).items()}
-    texts = {column: json.dumps(event[name]) for column, name in _TEXTS.items() if event.get(name) is not None}
+    texts = {column: json.dumps(event[name]) for column, name in _objects().items() if event.get(name) is not None}
     return {column: value for column, value in (row | texts).items() if value is not None}
 
 

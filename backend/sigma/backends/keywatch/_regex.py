@@ -17,6 +17,8 @@ _REFERENCE = re.compile(r"\\[1-9kKgGZhHRXN]")
 #: Besides, what automata without look-around for words have no sign for.
 _LUCENE_LACKS = re.compile(r"\\[AzZbBpPQEXRNhHvVC]")
 _TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?:|\(\?P<\w+>|[*+?}]\?|.", re.DOTALL)
+#: What a class consists of.
+_ITEM = re.compile(r"\\.|[^\\]-[^\\]|.", re.DOTALL)
 _WILDCARD = re.compile(r"(?P<any>\.[*+]?\??)|(?P<text>\\[^\w\s]|[^\\*+?{}\[\]()|^$.])|.", re.DOTALL)
 _ANY: dict[str, list[SpecialChars]] = {
     ".": [SpecialChars.WILDCARD_SINGLE],
@@ -49,26 +51,55 @@ def flags_of(value: SigmaRegularExpression) -> str:
 def lucene(value: SigmaRegularExpression, field: str) -> str:
     """Return a regular expression for Lucene: of a whole text, without classes and lazy repetitions.
 
-    The flag i is left to the query.
+    The flag i is left to the query, but for classes, which Lucene 9 compares with regard to case all the same.
     :raises SigmaFeatureNotSupportedByBackendError: for what Lucene can't say.
     """
-    pattern = str(value.regexp)
-    _refuse_beyond(pattern, field)
+    _refuse_beyond(str(value.regexp), field)
+    begin, tokens, end = _anchored(value, field)
+    for token in filter(_LUCENE_LACKS.fullmatch, tokens):
+        raise _refused(field, f"'{token}' has no form there")
+    if SigmaRegularExpressionFlag.IGNORECASE in value.flags:
+        tokens = [_both_cases(token) if token.startswith("[") else token for token in tokens]
+    written = "".join(_lucene_token(token) for token in tokens)
+    return ("" if begin else ".*") + (f"({written})" if _has_alternatives(tokens) else written) + ("" if end else ".*")
+
+
+def inside(value: SigmaRegularExpression, field: str, character: str, kept_out: str) -> str:
+    r"""Return a regular expression of a whole text that stands inside another, and does not reach beyond its end.
+
+    :param character: the expression of any one character of such a text.
+    :param kept_out: the characters, as they stand in a class, that are none of them.
+    :raises SigmaFeatureNotSupportedByBackendError: for what RE2 can't say, and anchors that are not at the ends.
+    """
+    _refuse_beyond(str(value.regexp), field)
+    begin, tokens, end = _anchored(value, field)
+    for token in filter(_LUCENE_LACKS.fullmatch, tokens):
+        raise _refused(field, f"'{token}' has no form there")
+    written = "".join(_bounded(token, character, kept_out) for token in tokens)
+    return ("" if begin else f"{character}*") + f"(?:{written})" + ("" if end else f"{character}*")
+
+
+def _bounded(token: str, character: str, kept_out: str) -> str:
+    if token == ".":
+        return character
+    if token.startswith("[^"):
+        return f"[^{kept_out}{token[2:]}"
+    return f"[^{kept_out}\\{token[1].lower()}]" if token in ("\\W", "\\D", "\\S") else token
+
+
+def _anchored(value: SigmaRegularExpression, field: str) -> tuple[bool, list[str], bool]:
+    """Return whether an expression is of a text's beginning, what it consists of, and whether it is of its end."""
     # CloudTrail's texts have no lines, so that a dot matches every character of them anyway.
     if SigmaRegularExpressionFlag.MULTILINE in value.flags:
         raise _refused(field, "its flags have none like them there")
+    pattern = str(value.regexp)
     begin, end = pattern.startswith("^"), pattern.endswith("$") and not pattern.endswith("\\$")
-    inside = pattern[begin : len(pattern) - end]
-    tokens = _TOKEN.findall(inside)
-    alternatives = _has_alternatives(tokens)
-    if (begin or end) and alternatives:
+    tokens = _TOKEN.findall(pattern[begin : len(pattern) - end])
+    if (begin or end) and _has_alternatives(tokens):
         raise _refused(field, "an anchor beside an alternative has no meaning there; put the alternatives into a group")
     if "^" in tokens or "$" in tokens:
         raise _refused(field, "^ and $ have a meaning only at its ends there")
-    for token in filter(_LUCENE_LACKS.fullmatch, tokens):
-        raise _refused(field, f"'{token}' has no form there")
-    written = "".join(_lucene_token(token) for token in tokens)
-    return ("" if begin else ".*") + (f"({written})" if alternatives else written) + ("" if end else ".*")
+    return begin, tokens, end
 
 
 def wildcards(value: SigmaRegularExpression, field: str) -> SigmaCasedString:
@@ -99,6 +130,13 @@ def _has_alternatives(tokens: list[str]) -> bool:
         if token == "|" and depth == 0:
             return True
     return False
+
+
+def _both_cases(token: str) -> str:
+    """Return a class of characters with their other case beside them."""
+    items = [item for item in _ITEM.findall(token[1:-1]) if not item.startswith("\\")]
+    others = [other for item in items if (other := item.swapcase()) != item and other[0] <= other[-1]]
+    return token[:-1] + "".join(others) + "]"
 
 
 def _lucene_token(token: str) -> str:

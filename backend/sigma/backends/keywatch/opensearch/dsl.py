@@ -130,13 +130,15 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
     def convert_condition_field_eq_val_null(
         self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
     ) -> Any:
-        """Tell whether a field is missing."""
-        return {"bool": {"must_not": [{"exists": {"field": cond.field.removesuffix(INSIDE)}}]}}
+        """Tell whether a field has no value."""
+        return {"bool": {"must_not": [self.convert_condition_field_exists(cond, state)]}}
 
     convert_condition_field_not_exists = convert_condition_field_eq_val_null
 
     def convert_condition_field_exists(self, cond: ConditionFieldEqualsValueExpression, state: ConversionState) -> Any:
-        """Tell whether a field is there."""
+        """Tell whether a field has a value. An empty text is none, though it exists in a field of keywords."""
+        if cond.field.endswith(KEYWORD):
+            return {"range": {cond.field: {"gt": ""}}}
         return {"exists": {"field": cond.field.removesuffix(INSIDE)}}
 
     def convert_condition_field_eq_val_re(self, cond: Any, state: ConversionState) -> Any:

@@ -10,7 +10,17 @@ from __future__ import annotations
 import json
 import re
 
-from sigma.types import SigmaBool, SigmaCasedString, SigmaExists, SigmaNumber, SigmaString, SigmaType, SpecialChars
+from sigma.backends.keywatch._regex import flags_of, inside
+from sigma.types import (
+    SigmaBool,
+    SigmaCasedString,
+    SigmaExists,
+    SigmaNumber,
+    SigmaRegularExpression,
+    SigmaString,
+    SigmaType,
+    SpecialChars,
+)
 
 _CHARACTER = r'(?:[^"\\]|\\.)'
 #: Values that numbers, true and false may have, which have no quotes in JSON.
@@ -28,23 +38,29 @@ def texts(expression: str) -> tuple[str, list[tuple[str, str]]]:
     return f"tostring({expression})", [(f"tostring({root}{way})", keys[-1]) for way in ways]
 
 
-def of_list(value: SigmaType) -> str:
+def of_list(value: SigmaType, field: str) -> str:
     """Return the regular expression of a list's JSON in which an element matches."""
-    return f"{_flags(value)}[\\[,]{_json(value)}[,\\]]"
+    return f"{_flags(value)}[\\[,]{_json(value, field)}[,\\]]"
 
 
-def of_key(key: str, value: SigmaType) -> str:
+def of_key(key: str, value: SigmaType, field: str) -> str:
     """Return the regular expression of JSON in which a key has a value, or a list with it."""
     if isinstance(value, SigmaExists):
         return f'"{_escaped(key)}":'
-    return f'{_flags(value)}"{_escaped(key)}":(?:\\[(?:[^\\]]*,)?)?{_json(value)}[,\\]}}]'
+    return f'{_flags(value)}"{_escaped(key)}":(?:\\[(?:[^\\]]*,)?)?{_json(value, field)}[,\\]}}]'
 
 
 def _flags(value: SigmaType) -> str:
+    if isinstance(value, SigmaRegularExpression):
+        return flags_of(value)
     return "(?s)" if isinstance(value, SigmaCasedString) else "(?is)"
 
 
-def _json(value: SigmaType) -> str:
+def _json(value: SigmaType, field: str) -> str:
+    if isinstance(value, SigmaRegularExpression):
+        text = inside(value, field, _CHARACTER, r'"\\')
+        number = inside(value, field, r"[-+.\w]", r'",\[\]{}')
+        return f'(?:"{text}"|{number})'
     if isinstance(value, SigmaNumber | SigmaBool):
         return f'"?{_escaped(str(value).lower())}"?'
     assert isinstance(value, SigmaString)

@@ -25,15 +25,21 @@ from sigma.backends.keywatch.sentinel.sliding import SentinelSliding, column, is
 from sigma.backends.keywatch.sentinel.values import comparison, literal
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
+from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.pipelines.keywatch._fields import ELEMENTS
 from sigma.types import (
     CompareOperators,
     SigmaBool,
+    SigmaCompareExpression,
     SigmaExists,
+    SigmaFieldReference,
     SigmaNumber,
+    SigmaRegularExpression,
     SigmaString,
 )
 
+#: Values that an element of a list is compared with; of others a list is none.
+_OF_ELEMENTS = (SigmaString, SigmaNumber, SigmaBool, SigmaRegularExpression)
 _EVENT, _ARN = "AwsEventId", "UserIdentityArn"
 #: What lies at a path and is no value.
 _NOTHING = r'''"", "[]", "[null]", "[\"\"]", "{}"'''
@@ -150,10 +156,18 @@ class KeywatchSentinelBackend(ArtefactBackend, SentinelSliding):
         return f"{cond.field} matches regex {literal(re2(cond.value, cond.field))}"
 
     def convert_condition_field_eq_val(self, cond: ConditionFieldEqualsValueExpression, state: ConversionState) -> Any:
-        """Compare a field with a value: a column, or what lies in a column that is JSON, and may be a list."""
+        """Compare a field with a value: a column, or what lies in a column that is JSON, and may be a list.
+
+        :raises SigmaFeatureNotSupportedByBackendError: for a comparison that can't be made with each element of a list.
+        """
         value = cond.value
         if not cond.field.startswith(ELEMENTS):
             return super().convert_condition_field_eq_val(cond, state)
+        if isinstance(value, SigmaCompareExpression | SigmaFieldReference):
+            kind = "another field" if isinstance(value, SigmaFieldReference) else "a number by size"
+            raise SigmaFeatureNotSupportedByBackendError(
+                f"field '{cond.field}': KQL can't compare each element of a list, which may stand there, with {kind}"
+            )
         if isinstance(value, SigmaExists) and not value:
             return f"not({self.convert_condition_field_eq_val(instead(cond, cond.field, SigmaExists(True)), state)})"
         text, ways = texts(cond.field.removeprefix(ELEMENTS))
@@ -162,11 +176,12 @@ class KeywatchSentinelBackend(ArtefactBackend, SentinelSliding):
             if isinstance(value, SigmaExists)
             else super().convert_condition_field_eq_val(instead(cond, text, value), state)
         ]
-        if isinstance(value, SigmaString | SigmaNumber | SigmaBool):
-            alternatives.append(f'{text} startswith "[" and {text} matches regex {literal(of_list(value))}')
-        if isinstance(value, SigmaString | SigmaNumber | SigmaBool | SigmaExists):
+        if isinstance(value, _OF_ELEMENTS):
+            alternatives.append(f'{text} startswith "[" and {text} matches regex {literal(of_list(value, cond.field))}')
+        if isinstance(value, (*_OF_ELEMENTS, SigmaExists)):
             alternatives += [
-                f'{way} startswith "[" and {way} matches regex {literal(of_key(key, value))}' for way, key in ways
+                f'{way} startswith "[" and {way} matches regex {literal(of_key(key, value, cond.field))}'
+                for way, key in ways
             ]
         return "(" + " or ".join(f"({alternative})" for alternative in alternatives) + ")"
 
