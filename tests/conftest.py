@@ -31,6 +31,35 @@ ENGINES: dict[str, Callable[[pytest.FixtureRequest], Engine]] = {
 CORRELATING = [name for name in ENGINES if name != "lucene"]
 
 
+#: What the name of an engine, or of a fixture, begins with → what runs it, which is started once.
+SERVERS = {
+    "athena": "trino",
+    "datadog": "datadog",
+    "duckdb": "duckdb",
+    "elasticsearch": "elasticsearch",
+    "esql": "elasticsearch",
+    "kusto": "kusto",
+    "lake": "trino",
+    "lucene": "elasticsearch",
+    "opensearch": "opensearch",
+    "sentinel": "kusto",
+    "spl": "spl",
+    "trino": "trino",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of what is started in one process, where `make test` runs several."""
+    for item in items:
+        values = (
+            item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else []
+        )
+        names = [*filter(lambda value: isinstance(value, str), values), *getattr(item, "fixturenames", [])]
+        server = next((SERVERS[begin] for name in names for begin in SERVERS if name.startswith(begin)), None)
+        if server:
+            item.add_marker(pytest.mark.xdist_group(server))
+
+
 @pytest.fixture(scope="session")
 def engines(request: pytest.FixtureRequest) -> Callable[[str], Engine]:
     """Return what gives an engine by its name, each made once a run."""

@@ -33,10 +33,11 @@ def build(source: Path, name: str, javac: str = "javac") -> Path:
     sources = [source / "pom.xml", *source.rglob("*.java")]
     folder = programs.folder_for(name, sources)
     classes = folder / "classes"
-    if not classes.exists():
-        where = [f"-DoutputDirectory={folder / 'lib'}", "-DincludeScope=runtime"]
-        programs.run(["mvn", "-q", "-B", "-f", str(source / "pom.xml"), "dependency:copy-dependencies", *where])
-        partial = folder / "classes.partial"
-        programs.run([javac, "-nowarn", "-d", str(partial), "-cp", f"{folder / 'lib'}/*", str(sources[-1])])
-        partial.rename(classes)
+    with programs.building():
+        if not classes.exists():
+            where = [f"-DoutputDirectory={folder / 'lib'}", "-DincludeScope=runtime"]
+            programs.run(["mvn", "-q", "-B", "-f", str(source / "pom.xml"), "dependency:copy-dependencies", *where])
+            partial = folder / "classes.partial"
+            programs.run([javac, "-nowarn", "-d", str(partial), "-cp", f"{folder / 'lib'}/*", str(sources[-1])])
+            partial.rename(classes)
     return classes

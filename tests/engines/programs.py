@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,6 +23,15 @@ def folder_for(name: str, sources: Iterable[Path]) -> Path:
     """Return the folder of what is made of some files; another one for other contents."""
     version = sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     return CACHE / f"{name}-{version}"
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Wait until no other process builds or brings anything: tests run in several at once."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def run(command: list[str], cwd: Path | None = None) -> None:

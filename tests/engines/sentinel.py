@@ -125,11 +125,12 @@ def running() -> Iterator[Kusto]:
     """Start the program, with what it needs from npm, brought once for each version of it."""
     sources = [SOURCE / "package.json", SOURCE / "package-lock.json"]
     folder = programs.folder_for("kusto", sources)
-    if not (folder / "node_modules").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in sources:
-            shutil.copy(path, folder)
-        programs.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder)
+    with programs.building():
+        if not (folder / "node_modules").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in sources:
+                shutil.copy(path, folder)
+            programs.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder)
     command = ["node", str(SOURCE / "kusto.js"), str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Kusto(process)
