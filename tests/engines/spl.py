@@ -53,7 +53,15 @@ def run(
 ) -> list[Row]:
     """Run a search over events that are flat rows with `_time`."""
     first, *commands = _split(search, "|")
-    rows = list(filter(_Search(first).matches, events))
+    if first:
+        rows = list(filter(_Search(first).matches, events))
+    else:
+        name, _, rest = commands.pop(0).partition("\n")
+        assert name == "multisearch"
+        rows, found = [], list(events)
+        for branch in rest.split("\n["):
+            text = branch.strip().removeprefix("[").removesuffix("]").strip().removeprefix("search ")
+            rows += run(text, found)
     for command in commands:
         name, _, rest = command.strip().partition(" ")
         if name == "streamstats":
@@ -98,7 +106,7 @@ def _split(text: str, sign: str) -> list[str]:
     """Split at a sign outside quotes and brackets."""
     parts, quoted, escaped, depth = [""], "", False, 0
     for char in text:
-        depth += 0 if quoted else (char == "(") - (char == ")")
+        depth += 0 if quoted else (char in "([") - (char in ")]")
         if char == sign and not quoted and depth == 0:
             parts.append("")
             continue
@@ -206,8 +214,9 @@ def _in_network(value: str, network: str) -> bool:
 class _Eval:
     """An expression of eval or where: a comparison with null is null, which is not true."""
 
-    _BINARY = (
-        {"AND": None},
+    _BINARY: tuple[dict[str, Callable[..., Any]], ...] = (
+        {"OR": any},
+        {"AND": all},
         {
             "==": operator.eq,
             "!=": operator.ne,
@@ -236,22 +245,20 @@ class _Eval:
 
     @staticmethod
     def _apply(
-        sign: str, function: Callable[[Any, Any], Any] | None, left: Callable[[Row], Any], right: Callable[[Row], Any]
+        sign: str, function: Callable[..., Any], left: Callable[[Row], Any], right: Callable[[Row], Any]
     ) -> Callable[[Row], Any]:
         def value(row: Row) -> Any:
-            if function is None:
-                return bool(left(row)) and bool(right(row))
+            if sign in ("AND", "OR"):
+                return function(side(row) for side in (left, right))
             a, b = left(row), right(row)
             return None if a is None or b is None else function(a, b)
 
-        assert sign in _Eval._BINARY[0] or function
         return value
 
     def _term(self) -> Callable[[Row], Any]:
         kind, text = self.tokens.popleft()
-        if text == "-":
-            term = self._term()
-            return lambda row: -term(row)
+        if kind == "sign":
+            return self._signed(text)
         if kind == "string":
             return lambda _: _unquote(text)
         if kind == "number":
@@ -261,6 +268,15 @@ class _Eval:
         if self.tokens and self.tokens[0][1] == "(":
             return self._call(text)
         return lambda row: row.get(text)
+
+    def _signed(self, sign: str) -> Callable[[Row], Any]:
+        if sign == "-":
+            term = self._term()
+            return lambda row: -term(row)
+        inside = self._binary(0)
+        assert sign == "("
+        assert self.tokens.popleft()[1] == ")"
+        return inside
 
     def _call(self, name: str) -> Callable[[Row], Any]:
         self.tokens.popleft()
@@ -295,6 +311,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "floor": math.floor,
     "tonumber": _number,
     "null": lambda: None,
+    "coalesce": lambda *values: next((value for value in values if value is not None), None),
     "isnotnull": lambda value: value is not None,
     "lower": _text(str.lower),
     "len": _text(len),
@@ -356,7 +373,8 @@ def _stats(text: str, rows: list[Row]) -> Iterator[Row]:
 
 def _streamstats(text: str, rows: list[Row], far_end_inside: bool, max_stream_window: int) -> list[Row]:
     match = re.fullmatch(r"window=(\d+) time_window=(\d+)s global=f (.*)", text)
-    assert match
+    if not match:
+        return list(_running(text, rows))
     rows_kept, span = min(int(match[1]), max_stream_window), int(match[2])
     [(function, name, alias)], by = _aggregates(match[3])
     times = [row["_time"] for row in rows]
@@ -368,8 +386,22 @@ def _streamstats(text: str, rows: list[Row], far_end_inside: bool, max_stream_wi
         kept.append(row)
         while (age := row["_time"] - kept[0]["_time"]) > span or (age == span and not far_end_inside):
             kept.popleft()
-        done.append(row | {alias: _aggregate(function, [item[name] for item in kept])})
+        counted = len(kept) if function == "count" else _aggregate(function, [item[name] for item in kept])
+        done.append(row | {alias: counted})
     return done
+
+
+def _running(text: str, rows: list[Row]) -> Iterator[Row]:
+    """Without a window, each row gets what all up to it make."""
+    aggregates, by = _aggregates(text)
+    so_far: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        values = so_far.setdefault(tuple(row[field] for field in by), {})
+        for function, name, alias in aggregates:
+            assert function == "max"
+            if row.get(name) is not None:
+                values[alias] = max(row[name], values.get(alias, row[name]))
+        yield row | values
 
 
 def _mvexpand(text: str, rows: list[Row]) -> Iterator[Row]:
@@ -380,9 +412,9 @@ def _mvexpand(text: str, rows: list[Row]) -> Iterator[Row]:
 
 
 def _sort(text: str, rows: list[Row]) -> list[Row]:
-    limit, field = text.split()
+    limit, *fields = text.split()
     assert limit == "0", "without 0, sort keeps 10,000 rows"
-    return sorted(rows, key=lambda row: row[field])
+    return sorted(rows, key=lambda row: [row[field] for field in fields])
 
 
 def _convert(text: str, rows: list[Row]) -> Iterator[Row]:

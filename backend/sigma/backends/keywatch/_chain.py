@@ -9,8 +9,8 @@ times count as in order.
 from __future__ import annotations
 
 from sigma.backends.keywatch._correlation import Correlation
+from sigma.backends.keywatch._sliding import condition_over_rules
 from sigma.backends.keywatch._sql_text import literal
-from sigma.correlations import CorrelationConditionOR, SigmaExtendedCorrelationCondition, SigmaRuleReference
 
 
 def seen(correlation: Correlation, group: str, time: str, window: str) -> tuple[str, str]:
@@ -26,14 +26,13 @@ def seen(correlation: Correlation, group: str, time: str, window: str) -> tuple[
         for number, rule in enumerate(correlation.rules)
     ]
     stage = "counted AS (\n    SELECT *,\n        " + ",\n        ".join(columns) + "\n    FROM present\n)"
-    met = {rule: f"seen_{number} >= {time} - {window}" for number, rule in enumerate(correlation.rules)}
-    condition = correlation.rule.condition
-    if isinstance(condition, SigmaExtendedCorrelationCondition):
-        return stage, _written(condition.parsed, met)
-    if correlation.least is not None and correlation.least < len(met):
-        counted = " + ".join(f"CASE WHEN {one} THEN 1 ELSE 0 END" for one in met.values())
-        return stage, f"{counted} >= {correlation.least}"
-    return stage, " AND ".join(met.values())
+    met = [f"seen_{number} >= {time} - {window}" for number in range(len(correlation.rules))]
+    if condition := condition_over_rules(correlation, met):
+        return stage, condition
+    if correlation.enough < len(met):
+        counted = " + ".join(f"CASE WHEN {one} THEN 1 ELSE 0 END" for one in met)
+        return stage, f"{counted} >= {correlation.enough}"
+    return stage, " AND ".join(met)
 
 
 def chained(correlation: Correlation, group: str, time: str, window: str) -> tuple[str, str]:
@@ -50,11 +49,3 @@ def chained(correlation: Correlation, group: str, time: str, window: str) -> tup
         )
         before, begins = name, f"began_{number}"
     return ",\n".join(stages), f'"rule" = {literal(last)} AND {begins} >= {time} - {window}'
-
-
-def _written(node: object, met: dict[str, str]) -> str:
-    if isinstance(node, SigmaRuleReference):
-        rule = getattr(node, "rule", None)
-        return met[str(rule.name or rule.id) if rule else node.reference]
-    joiner = " OR " if isinstance(node, CorrelationConditionOR) else " AND "
-    return "(" + joiner.join(_written(arg, met) for arg in getattr(node, "args", ())) + ")"

@@ -58,6 +58,16 @@ class Correlation:
         return self.rule.timespan.seconds
 
     @property
+    def over_rules(self) -> bool:
+        """Whether it matters which rule an event matches."""
+        return not self.type.endswith("_count")
+
+    @property
+    def enough(self) -> int:
+        """The count that is an alert; where a condition over rules decides, that of all rules."""
+        return len(self.rules) if self.least is None else self.least
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """The fields without which an event takes no part: those of the group, and the one that is counted."""
         return self.group if self.counted is None else (*self.group, self.counted)

@@ -20,14 +20,23 @@ how long a window is in seconds nor what the threshold is, which a query that mu
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.backends.keywatch._repairs import RepairedBackend
-from sigma.correlations import CorrelationConditionNOT, SigmaCorrelationRule, SigmaCorrelationTypeLiteral
+from sigma.correlations import (
+    CorrelationConditionNOT,
+    CorrelationConditionOR,
+    SigmaCorrelationRule,
+    SigmaCorrelationTypeLiteral,
+    SigmaExtendedCorrelationCondition,
+    SigmaRuleReference,
+)
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
+
+T = TypeVar("T")
 
 
 class SlidingWindowBackend(RepairedBackend):
@@ -59,6 +68,23 @@ class SlidingWindowBackend(RepairedBackend):
             "window": str(correlation.window),
             "count": str(correlation.least),
         }
+
+    def searches(self, rule: SigmaCorrelationRule) -> list[tuple[str, Any, dict[str, str]]]:
+        """Return for each rule that a correlation refers to its name, its query, and alias → field."""
+        return [
+            (
+                str(reference.rule.name or reference.rule.id),
+                query,
+                {
+                    alias.alias: field
+                    for alias in rule.aliases
+                    for of_rule, field in alias.mapping.items()
+                    if of_rule.reference == reference.reference
+                },
+            )
+            for reference in rule.referenced_rules
+            for query in reference.rule.get_conversion_result()
+        ]
 
     def column(self, rule: Rule, field: str) -> str:
         """Write the name that a field of a rule has in a query behind its search."""
@@ -112,6 +138,42 @@ class SlidingWindowBackend(RepairedBackend):
         else:
             return correlation
         raise SigmaFeatureNotSupportedByBackendError(f"rule '{rule.title}': {problem}", source=rule.source)
+
+
+def condition_over_rules(
+    correlation: Correlation, met: Sequence[str], both: str = "AND", either: str = "OR"
+) -> str | None:
+    """Write a condition over rules; None where a correlation has none.
+
+    :param met: for each rule, in their order, the condition that it is in the window.
+    """
+    return folded(correlation, met, *(partial(_bracketed, joiner) for joiner in (both, either)))
+
+
+def _bracketed(joiner: str, args: list[str]) -> str:
+    return "(" + f" {joiner} ".join(args) + ")"
+
+
+def folded(
+    correlation: Correlation, met: Sequence[T], both: Callable[[list[T]], T], either: Callable[[list[T]], T]
+) -> T | None:
+    """Make one value of a condition over rules; None where a correlation has none.
+
+    :param met: the value of each rule, in their order.
+    """
+    condition = correlation.rule.condition
+    if not isinstance(condition, SigmaExtendedCorrelationCondition):
+        return None
+    of_rule = dict(zip(correlation.rules, met, strict=True))
+
+    def value(node: object) -> T:
+        if isinstance(node, SigmaRuleReference):
+            rule = getattr(node, "rule", None)
+            return of_rule[str(rule.name or rule.id) if rule else node.reference]
+        fold = either if isinstance(node, CorrelationConditionOR) else both
+        return fold([value(arg) for arg in getattr(node, "args", ())])
+
+    return value(condition.parsed)
 
 
 def _negates(condition: object) -> bool:

@@ -127,22 +127,17 @@ class SQLBackend(ArtefactBackend, SlidingWindowBackend):
         """
         correlation = Correlation.of(rule)
         assert correlation is not None
-        if correlation.type.endswith("_count") and not rule.aliases:
+        if not correlation.over_rules and not rule.aliases:
             return self.selected(rule, correlation, super().convert_correlation_search(rule, **kwargs))
-        tags = [
-            f"CASE WHEN {query} THEN {literal(name)} END"
-            for name, reference in zip(correlation.rules, rule.referenced_rules, strict=True)
-            for query in reference.rule.get_conversion_result()
-        ]
-        joined = ",\n        ".join(tags)
+        searches = self.searches(rule)
+        joined = ",\n        ".join(f"CASE WHEN {query} THEN {literal(name)} END" for name, query, _ in searches)
         source = f'{self.source} CROSS JOIN UNNEST(ARRAY[\n        {joined}\n    ]) AS tagged("rule")'
         aliases = {}
         for alias in rule.aliases:
-            fields = {reference.reference: field for reference, field in alias.mapping.items()}
             whens = [
-                f"WHEN {literal(name)} THEN {self.escape_and_quote_field(fields[reference.reference])}"
-                for name, reference in zip(correlation.rules, rule.referenced_rules, strict=True)
-                if reference.reference in fields
+                f"WHEN {literal(name)} THEN {self.escape_and_quote_field(fields[alias.alias])}"
+                for name, _, fields in searches
+                if alias.alias in fields
             ]
             aliases[alias.alias] = f'CASE "rule" {" ".join(whens)} END' if whens else "NULL"
         return self.selected(rule, correlation, '"rule" IS NOT NULL', source, aliases)

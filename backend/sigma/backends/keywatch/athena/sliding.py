@@ -108,7 +108,7 @@ class AthenaSliding(SlidingWindowBackend):
             "events": 'count(DISTINCT "eventID")' if len(correlation.rules) > 1 or not field else "count(*)",
             "present": present or "true",
         }
-        if not correlation.type.endswith("_count"):
+        if correlation.over_rules:
             add = chained if correlation.type == "temporal_ordered" else seen
             stages, met = add(correlation, variables["groupby"], '"time"', str(correlation.window))
             variables |= {"stages": stages, "met": met, "count": str(len(correlation.rules))}

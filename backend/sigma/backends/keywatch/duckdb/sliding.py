@@ -112,7 +112,7 @@ class DuckDBSliding(SlidingWindowBackend):
             "least": variables["count"],
             "present": present or "true",
         }
-        if not correlation.type.endswith("_count"):
+        if correlation.over_rules:
             add = chained if correlation.type == "temporal_ordered" else seen
             window = f"INTERVAL {correlation.window} SECONDS"
             stages, met = add(correlation, group, '"eventTime"', window)

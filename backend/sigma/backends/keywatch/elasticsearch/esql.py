@@ -13,7 +13,7 @@ from sigma.backends.keywatch._regex import lucene
 from sigma.backends.keywatch._repairs import instead
 from sigma.backends.keywatch.elasticsearch.elements import element, in_list
 from sigma.backends.keywatch.elasticsearch.kibana import TYPES, detection_rule
-from sigma.backends.keywatch.elasticsearch.sliding import ESQLSliding
+from sigma.backends.keywatch.elasticsearch.sliding import ESQLSliding, quoted
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
@@ -98,7 +98,7 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
 
         :raises SigmaFeatureNotSupportedByBackendError: for a value that Elasticsearch makes no query of.
         """
-        return _quoted(_comparable(s).lower())
+        return quoted(_comparable(s).lower())
 
     def convert_condition_field_eq_val(self, cond: ConditionFieldEqualsValueExpression, state: ConversionState) -> Any:
         """Compare a field, or one element of a list in Java's text of it, with a value."""
@@ -171,7 +171,7 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
         pattern = lucene(value, cond.field)
         if SigmaRegularExpressionFlag.IGNORECASE in value.flags:
             field, pattern = f"TO_LOWER({field})", pattern.lower()
-        return f"{field} RLIKE {_quoted(pattern)}"
+        return f"{field} RLIKE {quoted(pattern)}"
 
     def convert_condition_field_eq_val_str_case_sensitive(self, cond: Any, state: ConversionState) -> str:
         """Compare with regard to case.
@@ -179,7 +179,7 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
         :raises SigmaFeatureNotSupportedByBackendError: for a value that Elasticsearch makes no query of.
         """
         operator = "LIKE" if cond.value.contains_special() else "=="
-        return f"{self.escape_and_quote_field(cond.field)} {operator} {_quoted(_comparable(cond.value))}"
+        return f"{self.escape_and_quote_field(cond.field)} {operator} {quoted(_comparable(cond.value))}"
 
     def finalize_query_esql(self, rule: Rule, query: str, index: int, state: ConversionState) -> str:
         """Return the query, with its source in front."""
@@ -210,11 +210,6 @@ def _is_pushed_down_wrongly(value: Any) -> bool:
     the value in lower case. CONCAT keeps it from doing so.
     """
     return isinstance(value, SigmaString) and not value.contains_special() and not str(value).isascii()
-
-
-def _quoted(text: str) -> str:
-    escapes: dict[str, str] = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-    return '"' + "".join(escapes.get(char, char) for char in text) + '"'
 
 
 def _comparable(value: SigmaString) -> str:

@@ -10,7 +10,7 @@ breaker at 10,000 events: in the attack it is for.)
 from __future__ import annotations
 
 from math import ceil
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sigma.backends.keywatch._correlation import Correlation
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
@@ -19,18 +19,17 @@ from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.pipelines.keywatch._fields import cloudtrail_names
 
 _MINUTE, _HOUR = 60, 3600
+#: The column with the name of the rule that an event matches.
+_RULE = "rule"
 
 
-class ESQLSliding(SlidingWindowBackend):
-    """The method `sliding` in ES|QL."""
-
-    evidence: ClassVar[str] = ", {field} = VALUES({field})"
-    sliding: ClassVar[dict[str, str]] = {
-        "value_count": """{search}
+#: The most distinct values in a window; rules that match are counted as values of a column.
+_VALUES = (
+    """{search}
 | WHERE {present}
 | EVAL slice = TO_LONG(@timestamp) / {slice}
 | STATS value_count = MV_COUNT(VALUES({field})), event_count = COUNT(*), first_seen = MIN(@timestamp),"""
-        """ last_seen = MAX(@timestamp), slice = VALUES(CONCAT(TO_STRING(slice), " ", {field})){fields} BY {groupby}
+    """ last_seen = MAX(@timestamp), slice = VALUES(CONCAT(TO_STRING(slice), " ", {field})){fields} BY {groupby}
 | WHERE value_count >= {count}
 | MV_EXPAND slice
 | DISSECT slice "%{{slice}} %{{counted_value}}"
@@ -38,10 +37,20 @@ class ESQLSliding(SlidingWindowBackend):
 | MV_EXPAND step
 | EVAL window_end = TO_LONG(slice) + step{once}
 | STATS value_count = COUNT_DISTINCT(counted_value), {name} = VALUES(counted_value), event_count = MAX(event_count),"""
-        """ first_seen = MIN(first_seen), last_seen = MAX(last_seen){fields} BY {groupby}, window_end
+    """ first_seen = MIN(first_seen), last_seen = MAX(last_seen){fields} BY {groupby}, window_end
 | STATS value_count = MAX(value_count), {name} = VALUES({name}), event_count = MAX(event_count),"""
-        """ first_seen = MIN(first_seen), last_seen = MAX(last_seen){fields} BY {groupby}
-| WHERE value_count >= {count}""",
+    """ first_seen = MIN(first_seen), last_seen = MAX(last_seen){fields} BY {groupby}
+| WHERE value_count >= {count}"""
+)
+
+
+class ESQLSliding(SlidingWindowBackend):
+    """The method `sliding` in ES|QL."""
+
+    evidence: ClassVar[str] = ", {field} = VALUES({field})"
+    sliding: ClassVar[dict[str, str]] = {
+        "value_count": _VALUES,
+        "temporal": _VALUES,
         "event_count": """{search}
 | WHERE {present}
 | STATS seen = MIN(@timestamp){fields} BY {groupby}, event.id
@@ -57,12 +66,27 @@ class ESQLSliding(SlidingWindowBackend):
 | WHERE value_count >= {count}""",
     }
 
+    def convert_correlation_search(self, rule: SigmaCorrelationRule, **kwargs: Any) -> str:
+        """Write the search of the events; each is there once for each rule that it matches, where that matters."""
+        correlation = Correlation.of(rule)
+        assert correlation is not None
+        if not correlation.over_rules:
+            return super().convert_correlation_search(rule, **kwargs)
+        searches = self.searches(rule)
+        any_of = " OR ".join(f"({query})" for _, query, _ in searches)
+        tags = ", ".join(f'CASE({query}, {quoted(name.replace(",", " ") + ",")}, "")' for name, query, _ in searches)
+        return f'{any_of}\n| EVAL {_RULE} = SPLIT(CONCAT({tags}), ",")\n| MV_EXPAND {_RULE}\n| WHERE {_RULE} != ""'
+
     def sliding_variables(self, correlation: Correlation) -> dict[str, str]:
         """Add the slices, the condition that all fields have a value, and the evidence that is carried once a group."""
         slice_seconds = grain(correlation.window)
         evidence = map(self.escape_and_quote_field, correlation.evidence)
-        return super().sliding_variables(correlation) | {
-            "name": self._name(correlation),
+        variables = super().sliding_variables(correlation)
+        name = self._name(correlation)
+        if correlation.over_rules:
+            variables["field"] = name = _RULE
+        return variables | {
+            "name": name,
             "slice": str(slice_seconds * 1000),
             "steps": ", ".join(str(step) for step in range(ceil(correlation.window / slice_seconds) + 1)),
             "present": " AND ".join(f'{self.escape_and_quote_field(name)} != ""' for name in correlation.keys),
@@ -97,3 +121,9 @@ def grain(window: int) -> int:
     if window < _MINUTE:
         return 1
     return _MINUTE if window <= _HOUR else ceil(window / _HOUR) * _MINUTE
+
+
+def quoted(text: str) -> str:
+    """Write a text."""
+    escapes: dict[str, str] = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+    return '"' + "".join(escapes.get(char, char) for char in text) + '"'

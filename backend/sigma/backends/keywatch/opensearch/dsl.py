@@ -13,7 +13,7 @@ from sigma.backends.keywatch._correlation import Rule
 from sigma.backends.keywatch._regex import lucene
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
 from sigma.backends.keywatch.opensearch.monitor import KEYWORD, bare_search, monitor
-from sigma.backends.keywatch.opensearch.sliding import METRICS, Json
+from sigma.backends.keywatch.opensearch.sliding import METRICS, MOST_RULES, Json, scored
 from sigma.backends.keywatch.opensearch.values import (
     INSIDE,
     boolean,
@@ -178,8 +178,12 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
 
         :raises SigmaFeatureNotSupportedByBackendError: for one that has no meaning as a sliding window.
         """
-        self.slidable(rule, correlation_type)
-        queries = [query for ref in rule.referenced_rules for query in ref.rule.get_conversion_result()]
+        correlation = self.slidable(rule, correlation_type)
+        queries = [query for _, query, _ in self.searches(rule)]
+        if correlation.over_rules:
+            if len(queries) > MOST_RULES:
+                raise unsupported(rule.title, f"more than {MOST_RULES} rules in a correlation")
+            return [scored(queries)]
         return [{"bool": {"should": queries, "minimum_should_match": 1}} if len(queries) > 1 else queries[0]]
 
     def finalize_query_dsl(self, rule: Rule, query: Json, index: int, state: ConversionState) -> Json:

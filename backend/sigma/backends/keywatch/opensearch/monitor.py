@@ -32,7 +32,7 @@ def monitor(detection: Detection) -> Json:
         "format": "epoch_millis",
     }
     search = _search(detection, period)
-    path, number = ("_count", 1) if correlation is None else ("value_count.value", correlation.least)
+    path, number = ("_count", 1) if correlation is None else ("value_count.value", correlation.enough)
     return {
         "type": "monitor",
         "monitor_type": "bucket_level_monitor",
@@ -62,7 +62,7 @@ def bare_search(detection: Detection) -> Json:
     """Return the search of what would be alerts now."""
     search = _search(detection, {"gte": f"now-{detection.look_back}s", "lte": "now"})
     if detection.correlation is not None:
-        script = {"source": "params.value_count >= params.least", "params": {"least": detection.correlation.least}}
+        script = {"source": "params.value_count >= params.least", "params": {"least": detection.correlation.enough}}
         [buckets] = search["aggregations"].values()
         buckets["aggregations"]["alerts"] = {
             "bucket_selector": {"buckets_path": {"value_count": "value_count.value"}, "script": script}
@@ -81,11 +81,17 @@ def _search(detection: Detection, period: Json) -> Json:
         shown = [*keys, *correlation.evidence]
         most = {"value_count": METRICS[correlation.type](correlation, _TIME)}
     evidence = [field for field in dict.fromkeys(shown) if field not in group]
+    # What a filter finds has no score.
+    asked: Json = {"filter": [{"range": {_TIME: period}}]}
+    if correlation is not None and correlation.over_rules:
+        asked["must"] = [detection.query]
+    else:
+        asked["filter"].append(detection.query)
     return {
         "size": 0,
         "query": {
-            "bool": {
-                "filter": [{"range": {_TIME: period}}, detection.query],
+            "bool": asked
+            | {
                 "must_not": [{"term": {field: {"value": ""}}} for field in keys],
             }
         },

@@ -8,11 +8,14 @@ compiles 75 different scripts in 5 minutes.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, reduce
+from itertools import chain, product
+from operator import or_
 from pathlib import Path
 from typing import Any
 
 from sigma.backends.keywatch._correlation import Correlation
+from sigma.backends.keywatch._sliding import folded
 
 Json = dict[str, Any]
 #: What tells one event from another, however often it was delivered.
@@ -24,19 +27,71 @@ def most_values(correlation: Correlation, time: str) -> Json:
 
     :param time: the field that holds the events' time.
     """
-    return {
-        "scripted_metric": {
-            "params": {"time": time, "field": correlation.counted or EVENT, "window": correlation.window * 1000},
-            "init_script": "state.times = new HashMap();",
-            "map_script": _script("map"),
-            "combine_script": _script("combine"),
-            "reduce_script": _script("reduce"),
-        }
-    }
+    params = {"time": time, "field": correlation.counted or EVENT, "window": correlation.window * 1000}
+    return _metric(params, _TIMES, ("map_field", "map"), "combine", "reduce")
+
+
+def most_rules(correlation: Correlation, time: str) -> Json:
+    """Return the aggregation that gives the most rules that match in any window of a group."""
+    return _metric(_of_rules(correlation, time), _TIMES, ("map_rules", "map"), "combine", "reduce")
+
+
+def met(correlation: Correlation, time: str) -> Json:
+    """Return the aggregation that gives the number of the rules if a condition over them holds in some window."""
+    bits = [[1 << number] for number in range(len(correlation.rules))]
+    wanted = folded(correlation, bits, _both, lambda args: [*chain.from_iterable(args)])
+    params = _of_rules(correlation, time) | {"wanted": wanted}
+    return _metric(params, _TIMES, ("map_rules", "map"), "combine", "reduce_rules")
+
+
+def chained(correlation: Correlation, time: str) -> Json:
+    """Return the aggregation that gives the number of the rules if they match one after the other in some window."""
+    codes = "state.codes = new ArrayList();"
+    return _metric(_of_rules(correlation, time), codes, ("map_rules", "map_chain"), "combine_chain", "reduce_chain")
 
 
 #: Correlation type → the aggregation.
-METRICS = {"value_count": most_values, "event_count": most_values}
+METRICS = {
+    "value_count": most_values,
+    "event_count": most_values,
+    "temporal": most_rules,
+    "temporal_extended": met,
+    "temporal_ordered": chained,
+}
+_TIMES = "state.times = new HashMap();"
+#: A score is a float of 24 bits.
+MOST_RULES = 24
+
+
+def scored(queries: list[Json]) -> Json:
+    """Return the query of several rules. The score of an event says which it matches, a bit a rule.
+
+    An aggregation knows nothing else of what a query found, and the score is what its script may read.
+    """
+    bits = [{"constant_score": {"filter": query, "boost": 1 << number}} for number, query in enumerate(queries)]
+    return {"bool": {"should": bits, "minimum_should_match": 1}}
+
+
+def _of_rules(correlation: Correlation, time: str) -> Json:
+    rules = len(correlation.rules)
+    return {"time": time, "rules": rules, "enough": correlation.enough, "window": correlation.window * 1000}
+
+
+def _both(args: list[list[int]]) -> list[int]:
+    """Return the sets of rules, as bits, of which all have to match so that all of several conditions hold."""
+    return [reduce(or_, bits) for bits in product(*args)]
+
+
+def _metric(params: Json, init: str, maps: tuple[str, ...], combine: str, reduced: str) -> Json:
+    return {
+        "scripted_metric": {
+            "params": params,
+            "init_script": init,
+            "map_script": " ".join(map(_script, maps)),
+            "combine_script": _script(combine),
+            "reduce_script": _script(reduced),
+        }
+    }
 
 
 @cache

@@ -9,15 +9,18 @@ so both ends of a window are in. Exact, and two sorts.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sigma.backends.keywatch._correlation import Correlation, Rule
-from sigma.backends.keywatch._sliding import SlidingWindowBackend
+from sigma.backends.keywatch._sliding import SlidingWindowBackend, condition_over_rules
+from sigma.backends.keywatch.sentinel.values import literal
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.pipelines.keywatch._fields import cloudtrail_names
 
 _EVENT = "AwsEventId"
+#: The column with the name of the rule that an event matches.
+RULE = "rule"
 _QUERY = """{search}
 | where {present}
 | sort by {in_order}, {measured} asc, TimeGenerated asc
@@ -27,7 +30,7 @@ _QUERY = """{search}
 | where step == 0 or (step == 1 and begins) or (step == -1 and ends)
 | extend at = iff(step == -1, TimeGenerated + {window}s, TimeGenerated)
 | sort by {in_order}, at asc, step desc
-| extend present = row_cumsum(step, not({same_group}))
+{present_at}
 | summarize value_count = max(present), event_count = countif(step == 0), first_seen = minif(TimeGenerated, step == 0),
     last_seen = maxif(TimeGenerated, step == 0){fields}
     by {groupby}
@@ -38,23 +41,54 @@ class SentinelSliding(SlidingWindowBackend):
     """The method `sliding` in KQL."""
 
     evidence: ClassVar[str] = ""
-    sliding: ClassVar[dict[str, str]] = {"value_count": _QUERY, "event_count": _QUERY}
+    sliding: ClassVar[dict[str, str]] = {
+        "value_count": _QUERY,
+        "event_count": _QUERY,
+        "temporal": _QUERY,
+        "temporal_extended": _QUERY,
+    }
+
+    def convert_correlation_search(self, rule: SigmaCorrelationRule, **kwargs: Any) -> str:
+        """Write the search of the events; each is there once for each rule that it matches, where that matters."""
+        correlation = Correlation.of(rule)
+        assert correlation is not None
+        if not correlation.over_rules:
+            return super().convert_correlation_search(rule, **kwargs)
+        searches = self.searches(rule)
+        any_of = "\n    or ".join(f"({query})" for _, query, _ in searches)
+        tags = ", ".join(f'iff({query}, {literal(name)}, "")' for name, query, _ in searches)
+        return (
+            f"AWSCloudTrail\n| where {any_of}\n| mv-expand {RULE} = pack_array({tags}) to typeof(string)\n"
+            f"| where isnotempty({RULE})"
+        )
 
     def sliding_variables(self, correlation: Correlation) -> dict[str, str]:
         """Add the conditions that compare an event with its neighbours, and the evidence under names of their own."""
-        measured = correlation.counted or _EVENT
+        measured = RULE if correlation.over_rules else correlation.counted or _EVENT
         sets = "".join(
             f",\n    {column(correlation.rule, name)} = array_sort_asc(make_set_if({value}, isnotempty({value})))"
             for name in [*correlation.keys[len(correlation.group) :], *correlation.evidence]
             for value in (self.escape_and_quote_field(name),)
         )
+        same_group = _same("prev", correlation.group)
+        present_at = f"| extend present = row_cumsum(step, not({same_group}))"
+        numbers = range(len(correlation.rules))
+        if condition := condition_over_rules(correlation, [f"seen_{number} > 0" for number in numbers], "and", "or"):
+            seen = ",\n    ".join(
+                f"seen_{number} = row_cumsum(iff({RULE} == {literal(name)}, step, 0), not({same_group}))"
+                for number, name in enumerate(correlation.rules)
+            )
+            present_at = f"| extend {seen}\n| extend present = iff({condition}, {correlation.enough}, 0)"
+        if correlation.over_rules:
+            sets = f",\n    {RULE} = array_sort_asc(make_set_if({RULE}, isnotempty({RULE})))" + sets
         return super().sliding_variables(correlation) | {
+            "count": str(correlation.enough),
+            "present_at": present_at,
             "present": " and ".join(f"isnotempty({name})" for name in correlation.keys),
             "in_order": ", ".join(f"{name} asc" for name in correlation.group),
             "measured": measured,
             "same_before": _same("prev", [*correlation.group, measured]),
             "same_after": _same("next", [*correlation.group, measured]),
-            "same_group": _same("prev", correlation.group),
             "fields": sets,
         }
 

@@ -14,6 +14,7 @@ from sigma.backends.keywatch._artefact import Detection, one_line
 from sigma.backends.keywatch._attack import attack_of
 from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.backends.keywatch._guide import guide_steps
+from sigma.backends.keywatch.splunk.sliding import ALL_EVENTS
 from sigma.exceptions import SigmaValueError
 
 _LEVELS = ["informational", "low", "medium", "high", "critical"]
@@ -109,7 +110,7 @@ def source(settings: Mapping[str, Any]) -> str:
 def group(rule: Rule) -> list[str]:
     """Return the fields that tell one alert from another."""
     correlation = Correlation.of(rule)
-    return ["eventID"] if correlation is None else list(correlation.group)
+    return ["eventID"] if correlation is None else list(correlation.group) or [ALL_EVENTS]
 
 
 def plain(field: str) -> str:

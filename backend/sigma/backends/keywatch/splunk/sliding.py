@@ -15,16 +15,31 @@ r"""Exact windows in SPL. Three things about `streamstats time_window` shape the
 from __future__ import annotations
 
 from math import ceil
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sigma.backends.keywatch._correlation import Correlation
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
+from sigma.backends.keywatch.splunk.chain import branches, chained, seen
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 
+#: The field that groups all events, where a correlation has no group.
+ALL_EVENTS = "all_events"
 _SLICES = 100
 _MAX_STREAM_WINDOW = 10_000
 _MOST_VALUES = _MAX_STREAM_WINDOW // (2 * (_SLICES + 1))
+
+
+#: For rules that have to match: what `splunk.chain` adds tells at which event they did.
+_OVER_RULES = """{search}
+| where {present}
+| sort 0 _time rule_number{commands}
+| eval met=if({met}, {count}, 0)
+| stats max(met) AS value_count dc(eventID) AS event_count min(_time) AS first_seen"""
+_OVER_RULES += """ max(_time) AS last_seen values(rule) AS rule{fields} BY {groupby}
+| where value_count >= {count}
+| eval _time=last_seen
+| convert timeformat="%Y-%m-%dT%H:%M:%S%z" ctime(first_seen) ctime(last_seen)"""
 
 
 class SplunkSliding(SlidingWindowBackend):
@@ -32,7 +47,12 @@ class SplunkSliding(SlidingWindowBackend):
 
     group_joiner: ClassVar[str] = " "
     evidence: ClassVar[str] = " values({field}) AS {field}"
+    aliased: ClassVar[bool] = True
+    ungrouped: ClassVar[bool] = True
     sliding: ClassVar[dict[str, str]] = {
+        "temporal": _OVER_RULES,
+        "temporal_extended": _OVER_RULES,
+        "temporal_ordered": _OVER_RULES,
         "value_count": """{search}
 | where {present}
 | eval slice=floor(_time/{slice})
@@ -61,13 +81,34 @@ class SplunkSliding(SlidingWindowBackend):
 | convert timeformat="%Y-%m-%dT%H:%M:%S%z" ctime(first_seen) ctime(last_seen)""",
     }
 
+    def convert_correlation_search(self, rule: SigmaCorrelationRule, **kwargs: Any) -> str:
+        """Write the search of the events: of several rules as branches, where it matters which one an event matches."""
+        correlation = Correlation.of(rule)
+        assert correlation is not None
+        if correlation.over_rules or rule.aliases:
+            search = branches(self.searches(rule))
+        else:
+            search = super().convert_correlation_search(rule, **kwargs)
+        return search if correlation.group else f'{search}\n| eval {ALL_EVENTS}="all events"'
+
     def sliding_variables(self, correlation: Correlation) -> dict[str, str]:
-        """Add the length of a slice, the window on the stretched axis, and that all fields have a value."""
-        return super().sliding_variables(correlation) | {
+        """Add the length of a slice, the window on the stretched axis, and that all fields have a value.
+
+        Where rules have to match, add the commands that tell which did.
+        """
+        variables = super().sliding_variables(correlation)
+        keys = correlation.keys if correlation.group else (ALL_EVENTS, *correlation.keys)
+        if not correlation.group:
+            variables["groupby"] = ALL_EVENTS
+        if correlation.over_rules:
+            add = chained if correlation.type == "temporal_ordered" else seen
+            variables["commands"], variables["met"] = add(correlation, variables["groupby"])
+        return variables | {
+            "count": str(correlation.enough),
             "rows": str(_MAX_STREAM_WINDOW),
             "slice": str(ceil(correlation.window / _SLICES)),
             "stretched": str(2 * correlation.window + 1),
-            "present": " AND ".join(f"'{name}'!=\"\"" for name in correlation.keys),
+            "present": " AND ".join(f"'{name}'!=\"\"" for name in keys),
         }
 
     def slidable(self, rule: SigmaCorrelationRule, correlation_type: str) -> Correlation:
