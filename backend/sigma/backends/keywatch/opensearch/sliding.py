@@ -32,16 +32,16 @@ def most_values(correlation: Correlation, time: str) -> Json:
 
 
 def most_rules(correlation: Correlation, time: str) -> Json:
-    """Return the aggregation that gives the most rules that match in any window of a group."""
-    return _metric(_of_rules(correlation, time), _TIMES, ("map_rules", "map"), "combine", "reduce")
+    """Return the aggregation that gives the most rules that match in any window of a group.
 
-
-def met(correlation: Correlation, time: str) -> Json:
-    """Return the aggregation that gives the number of the rules if a condition over them holds in some window."""
+    Where there is a condition over them, it gives the number of all if the condition holds in some window.
+    """
+    params, maps = _of_rules(correlation, time), ("map_rules", "map")
     bits = [[1 << number] for number in range(len(correlation.rules))]
     wanted = folded(correlation, bits, _both, lambda args: [*chain.from_iterable(args)])
-    params = _of_rules(correlation, time) | {"wanted": wanted}
-    return _metric(params, _TIMES, ("map_rules", "map"), "combine", "reduce_rules")
+    if wanted is None:
+        return _metric(params, _TIMES, maps, "combine", "reduce")
+    return _metric(params | {"wanted": wanted}, _TIMES, maps, "combine", "reduce_rules")
 
 
 def chained(correlation: Correlation, time: str) -> Json:
@@ -55,7 +55,7 @@ METRICS = {
     "value_count": most_values,
     "event_count": most_values,
     "temporal": most_rules,
-    "temporal_extended": met,
+    "temporal_extended": most_rules,
     "temporal_ordered": chained,
 }
 _TIMES = "state.times = new HashMap();"
