@@ -1,10 +1,13 @@
 # What a person runs. Everything is installed into .venv on first use; python3 (3.11 or later) and make are enough.
 #
-#   make convert TARGET=splunk [FORMAT=…] [OUT=…] [SETTINGS=…] [FILTERS=…] [RULES=…]
-#   make hunt LOGS="path …" [FORMAT=…] [SETTINGS=…] [FILTERS=…] [RULES=…]
-#   make backtest LOGS="path …" [REPORT=…] [MAX_PER_WEEK=…] [WRITE=…] [SETTINGS=…] [FILTERS=…] [RULES=…]
+#   make simulate OUT=dir [EVENTS=…] [DAYS=…] [SEED=…]
+#   make hunt LOGS="path …" [FORMAT=…] [OUT=…] [SETTINGS=…] [FILTERS="path …"] [RULES="path …"]
+#   make backtest LOGS="path …" [REPORT=…] [MAX_PER_WEEK=…] [WRITE=…] [SETTINGS=…] [FILTERS="path …"] [RULES="path …"]
+#   make convert TARGET=splunk [FORMAT=…] [OUT=…] [SETTINGS=…] [FILTERS="path …"] [RULES="path …"]
 #   make upstream OUT=dir
 #   make test
+#
+# A path with blanks stands as it is if it is the only one (LOGS="/mnt/my logs"); beside others it takes quotes of its own.
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -12,30 +15,53 @@ PYTHON ?= python3
 # Processes that run tests; each engine is started in one of them.
 JOBS ?= 2
 
-options = $(foreach rules,$(RULES),--rules "$(rules)") $(foreach filters,$(FILTERS),--filters "$(filters)") \
-    $(if $(SETTINGS),--settings "$(SETTINGS)") $(if $(FORMAT),--format "$(FORMAT)")
+#: What each goal takes, besides VENV and PYTHON. A variable that none of the goals takes is refused, not ignored.
+PACK := SETTINGS FILTERS RULES
+TAKES_convert := TARGET FORMAT OUT $(PACK)
+TAKES_hunt := LOGS FORMAT OUT $(PACK)
+TAKES_backtest := LOGS REPORT MAX_PER_WEEK WRITE $(PACK)
+TAKES_simulate := OUT EVENTS DAYS SEED
+TAKES_upstream := OUT
+TAKES_bench := EVENTS
+TAKES_attack := SOURCE
+GIVEN := $(foreach name,$(filter-out MAKE% VENV PYTHON,$(.VARIABLES)),$(if $(findstring command line,$(origin $(name))),$(name)))
+TAKEN := $(foreach goal,$(MAKECMDGOALS),$(TAKES_$(goal)))
+UNKNOWN := $(filter-out $(TAKEN),$(GIVEN))
+$(if $(UNKNOWN),$(error make $(or $(MAKECMDGOALS),help) does not take $(UNKNOWN); it takes: $(sort VENV PYTHON $(TAKEN))))
 
-.PHONY: help convert hunt backtest upstream targets test bench lint golden attack lock clean
+# The shell reads what is given from its environment, so that no character in it means anything to make.
+export $(GIVEN)
+option = if [ -n "$$$(2)" ]; then set -- "$$@" $(1) "$$$(2)"; fi;
+# Paths: one, whatever it holds, if it is there; else several as a shell reads them, each after the option.
+paths = if [ -e "$$$(2)" ]; then set -- "$$@" $(1) "$$$(2)"; else eval "for one in $$$(2); do set -- \"\$$@\" $(1) \"\$$one\"; done"; fi;
+pack = set --; $(call option,--settings,SETTINGS) $(call paths,--filters,FILTERS) $(call paths,--rules,RULES)
+
+.PHONY: help convert hunt backtest simulate upstream targets test bench lint golden attack lock clean
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' $(MAKEFILE_LIST)
 
 convert: $(VENV)/.installed
-	@test -n "$(TARGET)" || { echo "make convert needs TARGET=…; these are there:" >&2; $(BIN)/keywatch targets >&2; exit 2; }
-	@$(BIN)/keywatch convert "$(TARGET)" $(options) $(if $(OUT),--out "$(OUT)")
+	@test -n "$$TARGET" || { echo "make convert needs TARGET=…; these are there:" >&2; $(BIN)/keywatch targets >&2; exit 2; }
+	@$(pack) $(call option,--format,FORMAT) $(call option,--out,OUT) $(BIN)/keywatch convert "$$@" -- "$$TARGET"
 
 hunt: $(VENV)/.installed
-	@test -n "$(LOGS)" || { echo "make hunt needs LOGS=\"path …\": CloudTrail files or folders" >&2; exit 2; }
-	@$(BIN)/keywatch hunt $(options) $(LOGS)
+	@test -n "$$LOGS" || { echo "make hunt needs LOGS=\"path …\": CloudTrail files or folders" >&2; exit 2; }
+	@$(pack) $(call option,--format,FORMAT) $(call option,--out,OUT) set -- "$$@" --; $(call paths,,LOGS) $(BIN)/keywatch hunt "$$@"
 
 backtest: $(VENV)/.installed
-	@test -n "$(LOGS)" || { echo "make backtest needs LOGS=\"path …\": CloudTrail files or folders" >&2; exit 2; }
-	@$(BIN)/keywatch backtest $(options) $(if $(REPORT),--report "$(REPORT)") \
-	    $(if $(MAX_PER_WEEK),--max-per-week "$(MAX_PER_WEEK)") $(if $(WRITE),--write "$(WRITE)") $(LOGS)
+	@test -n "$$LOGS" || { echo "make backtest needs LOGS=\"path …\": CloudTrail files or folders" >&2; exit 2; }
+	@$(pack) $(call option,--report,REPORT) $(call option,--max-per-week,MAX_PER_WEEK) $(call option,--write,WRITE) \
+	    set -- "$$@" --; $(call paths,,LOGS) $(BIN)/keywatch backtest "$$@"
+
+simulate: $(VENV)/.installed
+	@test -n "$$OUT" || { echo "make simulate needs OUT=dir: a new folder, or an empty one" >&2; exit 2; }
+	@set --; $(call option,--events,EVENTS) $(call option,--days,DAYS) $(call option,--seed,SEED) \
+	    $(BIN)/keywatch simulate "$$@" -- "$$OUT"
 
 upstream: $(VENV)/.installed
-	@test -n "$(OUT)" || { echo "make upstream needs OUT=dir: a folder, or a checkout of SigmaHQ/sigma" >&2; exit 2; }
-	@$(BIN)/keywatch upstream "$(OUT)"
+	@test -n "$$OUT" || { echo "make upstream needs OUT=dir: a folder, or a checkout of SigmaHQ/sigma" >&2; exit 2; }
+	@$(BIN)/keywatch upstream -- "$$OUT"
 
 targets: $(VENV)/.installed
 	@$(BIN)/keywatch targets
@@ -60,8 +86,8 @@ golden: $(VENV)/.installed-dev
 
 # Write the table of ATT&CK's names anew from a bundle of github.com/mitre-attack/attack-stix-data.
 attack: $(VENV)/.installed
-	@test -n "$(SOURCE)" || { echo "make attack needs SOURCE=enterprise-attack-….json: a bundle that MITRE publishes" >&2; exit 2; }
-	@$(BIN)/python tools/attack.py "$(SOURCE)"
+	@test -n "$$SOURCE" || { echo "make attack needs SOURCE=enterprise-attack-….json: a bundle that MITRE publishes" >&2; exit 2; }
+	@$(BIN)/python tools/attack.py "$$SOURCE"
 
 lock: $(VENV)/.installed-dev
 	$(BIN)/pip install -q uv

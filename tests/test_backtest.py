@@ -102,13 +102,13 @@ splunk:
     assert "# Ours.\n" in after
     assert "interval: 10m  # agreed with the SOC\n" in after
     assert "# Noisy until the inventory moved.\n" in after
-    assert "threshold: 4  # 1 alerts from 2026-11-20 to 2026-12-10, 22 at 3\n" in after
+    assert "threshold: 4  # 1 alert from 2026-11-20 to 2026-12-10, 22 at 3\n" in after
     assert "a guess" not in after
     assert "index: 'aws'\n" in after
     values = load_settings(path)
     assert values["rules"][DENIED] == {"timespan": "30m", "threshold": 4}
     assert values["rules"][INVOCATION_LONG]["enabled"] is False
-    assert f"{DENIED}: threshold 4 (1 alerts from 2026-11-20 to 2026-12-10, 22 at 3)" in lines
+    assert f"{DENIED}: threshold 4 (1 alert from 2026-11-20 to 2026-12-10, 22 at 3)" in lines
     assert {line.split(":")[0] for line in lines} == {name for name in guides() if "correlation" in RULES[name]}
     assert len(lines) == len(set(lines))
     unchanged = [line for line in before.splitlines() if "threshold" not in line]
@@ -147,7 +147,7 @@ def test_the_program(tmp_path: Path) -> None:
     assert "AWS Enumeration Denied in Multiple Regions with Long-Term Key" in done.stdout
     assert f"{written}: {DENIED}: threshold 4" in done.stderr
     assert load_settings(written)["rules"][DENIED]["threshold"] == 4
-    assert "with at most 1 alerts a week" in report_path.read_text()
+    assert "with at most 1 alert a week" in report_path.read_text()
     done = keywatch("backtest", tmp_path)
     assert done.exit_code == 2
     assert "broken.json:1: not JSON" in done.stderr

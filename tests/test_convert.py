@@ -88,7 +88,7 @@ def test_a_correlation_of_a_rule_that_fails_is_named_too(tmp_path: Path) -> None
     assert second.startswith(f"{path}:")
     assert "rule 'Two': it needs rule 'one', which can't be converted" in second
     assert last.startswith("2 problems: ")
-    assert "1 detections for splunk" in result.stderr
+    assert "1 detection for splunk" in result.stderr
     path = written([base, correlation], tmp_path)
     assert keywatch("convert", "splunk", "--rules", path, "--out", tmp_path / "out").exit_code == 0
 
@@ -100,7 +100,7 @@ def test_a_rule_that_can_not_be_written_does_not_stop_the_others(tmp_path: Path)
     path = written([odd, good], tmp_path)
     result = keywatch("convert", "splunk", "--rules", path, "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert result.stderr.splitlines()[1] == "1 detections for splunk, format savedsearches."
+    assert result.stderr.splitlines()[1] == "1 detection for splunk, format savedsearches."
     assert rf"{path}:1: rule 'a\x1bb': name: a control character" in result.stderr
     assert "[Keywatch - Good]" in (tmp_path / "out" / "savedsearches.conf").read_text()
     path = written([odd], tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -182,7 +183,7 @@ def test_what_could_not_be_read_is_said() -> None:
     assert "<h2>Not read</h2>\n<ul><li>a&amp;b.json:7: not &lt;JSON&gt;</li></ul>" in report(result, None)
 
 
-def browsed(page: Path, folder: Path) -> str:
+def browsed(page: Path, folder: Path, *options: str) -> str:
     """Open a page in Chromium; return its document as the browser made it."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
@@ -191,10 +192,46 @@ def browsed(page: Path, folder: Path) -> str:
     command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     command += ["--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=3000"]
     done = subprocess.run(
-        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, check=True, timeout=120
+        [*command, *options, "--dump-dom", page.as_uri()], capture_output=True, text=True, check=True, timeout=120
     )
     assert "CONSOLE" not in done.stderr, done.stderr
     return done.stdout
+
+
+#: Opens a page as wide as a phone; says how wide it is, and what reaches beyond its edge.
+_PHONE = """<!doctype html><iframe src="{page}" style="border:0;width:375px;height:800px"></iframe>
+<pre id="said"></pre><script>onload = () => {{
+    const page = document.querySelector("iframe").contentDocument, root = page.documentElement;
+    const beyond = [...page.body.querySelectorAll("*")].filter(one => one.getBoundingClientRect().right > 375.5
+        || one.getBoundingClientRect().left < 0 || one.scrollWidth > one.clientWidth + 1 && one.clientWidth);
+    const out = beyond.filter(one => !one.closest("svg")).map(one => one.outerHTML.slice(0, 80));
+    said.textContent = JSON.stringify([root.scrollWidth, getComputedStyle(page.body).backgroundColor, out]);
+}}</script>"""
+
+
+def on_a_phone(page: Path, folder: Path, *options: str) -> tuple[int, str, list[str]]:
+    """Return how wide a page is on a phone, its background, and what is hidden beyond the edge."""
+    frame = folder / "phone.html"
+    frame.write_text(_PHONE.format(page=page.as_uri()), encoding="utf-8")
+    document = browsed(frame, folder, "--allow-file-access-from-files", "--hide-scrollbars", *options)
+    said = re.search(r'<pre id="said">(.+?)</pre>', document, re.DOTALL)
+    assert said is not None
+    width, background, hidden = json.loads(unescape(said[1]))
+    return width, background, hidden
+
+
+DARK = "--blink-settings=preferredColorScheme=0"
+
+
+@pytest.mark.parametrize(("options", "background"), [([], "rgb(255, 255, 255)"), ([DARK], "rgb(20, 24, 29)")])
+def test_on_a_phone(options: list[str], background: str, tmp_path: Path) -> None:
+    cells = {(window, number): Cell(999_999) for window in WINDOWS for number in THRESHOLDS}
+    long = f"arn:aws:sts::111122223333:assumed-role/{'x' * 64}/{'y' * 64}"
+    result = backtest([alert(0, MALLORY, tuple(REGIONS)), alert(1, long)], cells)
+    result.problems.append(UserError("can't be read", Path("/a" * 100)))
+    page = tmp_path / "report.html"
+    page.write_text(report(result, 1), encoding="utf-8")
+    assert on_a_phone(page, tmp_path, *options) == (375, background, [])
 
 
 def test_in_a_browser(tmp_path: Path) -> None:

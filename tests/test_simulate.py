@@ -156,7 +156,21 @@ def test_simulated_attacks_are_found_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_can_not_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "AWSLogs").write_text("")
-    done = keywatch("simulate", tmp_path, "--events", "1")
+    (tmp_path / "file").write_text("")
+    done = keywatch("simulate", tmp_path / "file" / "trail", "--events", "1")
     assert done.exit_code == 2
-    assert re.fullmatch(rf"{tmp_path}/AWSLogs/\S+: can't be written: Not a directory\n", done.stderr)
+    assert re.fullmatch(rf"{tmp_path}/file/\S+: can't be written: Not a directory\n", done.stderr)
+
+
+@pytest.mark.parametrize("name", ["mine.txt", ".hidden"])
+def test_a_folder_that_holds_something_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("mine")
+    done = keywatch("simulate", tmp_path, "--events", "1")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == f"{tmp_path}: is not an empty folder; name one that is, or a new one\n"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    (tmp_path / name).unlink()
+    assert keywatch("simulate", tmp_path, "--events", "1").exit_code == 0
+    file = tmp_path / "file"
+    file.write_text("")
+    assert "is not an empty folder" in keywatch("simulate", file).stderr

@@ -123,7 +123,7 @@ def test_s3(bucket: Any) -> None:
         command = [*PROGRAM, "hunt", path, "--from", "2026-11-20", "--format", "ndjson"]
         done = subprocess.run(command, capture_output=True, check=True)
         assert json.loads(done.stdout.splitlines()[0])["events"] == 5
-    assert b"1 files of other days" not in done.stderr  # a file that is named is read whatever its path says
+    assert b"1 file of other days" not in done.stderr  # a file that is named is read whatever its path says
     bucket.put_object(Bucket="trail", Key="AWSLogs/readme.txt", Body=b"no records")
     strange = subprocess.run([*PROGRAM, "hunt", "s3://trail"], capture_output=True, check=False)
     assert strange.returncode == 2
@@ -249,7 +249,7 @@ def test_a_selection_that_leaves_nothing_says_what_was_there(tmp_path: Path) -> 
     ]
     _, one = run(tmp_path / "AWSLogs", selection=Selection(accounts=("999988887777",)))
     assert [str(problem) for problem in one.problems] == [
-        "--account 999988887777 leaves nothing of 1 files; "
+        "--account 999988887777 leaves nothing of 1 file; "
         "there were accounts 111122223333; times from 2026-11-20T00:00:00Z to 2026-11-20T00:00:00Z"
     ]
     for selection in (Selection(regions=("us-east-1",)), Selection(start=datetime(2026, 11, 20))):

@@ -7,7 +7,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
+from keywatch.ending import cleaning
 from keywatch.errors import UserError
 
 
@@ -30,24 +32,33 @@ def replace(path: Path, content: str | bytes) -> None:
     Whatever goes wrong, what was there stays whole.
     :raises UserError: if it could not be written.
     """
+    with replacing(path) as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Give a stream, and put what was written there in place of a file when the block ends well; see `replace`."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():  # /dev/stdout and the like
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
+            with path.open("wb") as stream:
+                yield stream
             return
         # Where the path is a link, what it leads to is replaced.
         path = Path(os.path.realpath(path))
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+        made = Path(name)
         try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content.encode() if isinstance(content, str) else content)
-            Path(name).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
-            Path(name).replace(path)
+            with cleaning(lambda: made.unlink(missing_ok=True)), os.fdopen(handle, "wb") as stream:
+                yield stream
+            made.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+            made.replace(path)
         except OSError as error:
-            error.filename = path
+            error.filename = error.filename if error.filename not in (None, name) else path
             raise
         finally:
-            Path(name).unlink(missing_ok=True)
+            made.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -32,6 +32,8 @@ class Pack:
     collection: SigmaCollection
     disabled: set[str]
     problems: list[UserError] = field(default_factory=list)
+    #: Rules that are not wanted this time, by their identity.
+    left_out: set[int] = field(default_factory=set)
 
     def in_order(self) -> list[Rule]:
         """Return the rules that are alerts by themselves, and those that they refer to, each after the latter."""
@@ -46,7 +48,7 @@ class Pack:
     def outputs(self) -> list[Rule]:
         """Return the rules that are alerts by themselves, and enabled."""
         rules: Iterable[Any] = self.collection.get_output_rules()
-        return [rule for rule in rules if rule.name not in self.disabled]
+        return [rule for rule in rules if rule.name not in self.disabled and id(rule) not in self.left_out]
 
 
 def load_pack(

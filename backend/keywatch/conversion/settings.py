@@ -9,6 +9,7 @@ from sigma.pipelines.keywatch._pack import PACK, read_yaml
 
 from keywatch.conversion.targets import TARGETS
 from keywatch.errors import UserError
+from keywatch.words import nothing_called
 
 _TIMESPAN = {"type": "string", "pattern": "^[1-9][0-9]{0,4}[smhd]$", "description": "a timespan, such as 15m or 1h"}
 #: What may stand in a query as it is.
@@ -58,8 +59,8 @@ def check_rule_settings(
     """
     for name, values in settings["rules"].items():
         if name not in correlations:
-            choices = ", ".join(sorted(correlations))
-            raise _error(path, ["rules", name], f"there is no rule '{name}'; choose from: {choices}")
+            message = nothing_called("rule", name, sorted(correlations), "keywatch rules")
+            raise _error(path, ["rules", name], message)
         correlation = correlations[name]
         takes = ["enabled"]
         if correlation is not None:
@@ -111,9 +112,7 @@ def _read(path: Path) -> Any:
         if error.validator == "additionalProperties":
             choices = error.schema["properties"]
             unknown = next(key for key in error.instance if key not in choices)
-            raise _error(
-                path, [*where, unknown], f"there is no setting '{unknown}'; choose from: {', '.join(choices)}", settings
-            )
+            raise _error(path, [*where, unknown], nothing_called("setting", str(unknown), choices), settings)
         wanted = error.schema.get("description", "settings, each in a line of its own: name: value")
         raise _error(path, where, f"'{error.instance}' is not {wanted}", settings)
     return settings

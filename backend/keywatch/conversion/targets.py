@@ -24,6 +24,8 @@ class Target:
 
     name: str
     backends: dict[str, str]
+    #: The format that shows a query most plainly; none is the first.
+    plain: str | None = None
 
     @property
     def formats(self) -> dict[str, type[ArtefactBackend]]:
@@ -56,16 +58,17 @@ class Target:
 TARGETS = {
     target.name: target
     for target in (
-        Target("splunk", {"KeywatchSplunkBackend": "cloudtrail_splunk"}),
+        Target("splunk", {"KeywatchSplunkBackend": "cloudtrail_splunk"}, "spl"),
         Target(
             "elasticsearch",
             {
                 "KeywatchESQLBackend": "cloudtrail_elasticsearch",
                 "KeywatchLuceneBackend": "cloudtrail_lucene",
             },
+            "esql",
         ),
-        Target("opensearch", {"KeywatchOpenSearchBackend": "cloudtrail_opensearch"}),
-        Target("sentinel", {"KeywatchSentinelBackend": "cloudtrail_sentinel"}),
+        Target("opensearch", {"KeywatchOpenSearchBackend": "cloudtrail_opensearch"}, "dsl"),
+        Target("sentinel", {"KeywatchSentinelBackend": "cloudtrail_sentinel"}, "kql"),
         Target("athena", {"KeywatchAthenaBackend": "cloudtrail_athena", "KeywatchLakeBackend": "cloudtrail_lake"}),
         Target("datadog", {"KeywatchDatadogBackend": "cloudtrail_datadog"}),
         Target("duckdb", {"KeywatchDuckDBBackend": "cloudtrail_duckdb"}),

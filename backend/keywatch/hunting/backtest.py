@@ -17,11 +17,13 @@ from keywatch.conversion.rules import Pack
 from keywatch.conversion.targets import TARGETS
 from keywatch.errors import UserError
 from keywatch.files import replace as replace_file
+from keywatch.hunting.alerts import Alerts
 from keywatch.hunting.coverage import Coverage
-from keywatch.hunting.hunt import Alert, alerts_in
+from keywatch.hunting.hunt import Alert, decoded
 from keywatch.hunting.loading import Progress, loaded
 from keywatch.hunting.reading import UNPACK_LIMIT
 from keywatch.hunting.selection import Selection
+from keywatch.words import counted
 
 if TYPE_CHECKING:
     import duckdb
@@ -101,7 +103,7 @@ def backtest(
     results = {rule.title: _result(name, rule) for name, rule in conversion.rules.items()}
     with loaded(conversion, paths, selection, coverage, progress, limit) as connection:
         start, end = _span(connection, selection, coverage)
-        for alert in alerts_in(connection, conversion, coverage):
+        for alert in decoded(Alerts(connection, conversion, coverage)):
             results[alert.title].alerts.append(alert)
         connection.execute("CREATE TABLE thresholds AS SELECT unnest($1::INTEGER[]) AS threshold", [list(THRESHOLDS)])
         own = {result.window for result in results.values() if result.window}
@@ -154,7 +156,7 @@ def write_proposals(result: Backtest, most_a_week: float, path: Path) -> list[st
 def _reason(result: Backtest, rule: RuleResult, proposal: int) -> str:
     assert rule.window is not None
     alerts = rule.cell(rule.window, proposal).alerts
-    text = f"{alerts} alerts from {result.start} to {result.end}"
+    text = f"{counted(alerts, 'alert')} from {result.start} to {result.end}"
     if proposal > THRESHOLDS[0]:
         text += f", {rule.cell(rule.window, proposal - 1).alerts} at {proposal - 1}"
     return text

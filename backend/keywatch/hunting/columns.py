@@ -16,6 +16,8 @@ Row = list[str | None]
 NO_JSON = (ValueError, RecursionError)
 #: What CloudTrail writes into every record: without one of these, a rule that asks for it can never match.
 REQUIRED = ("eventName", "eventSource", "awsRegion", "userIdentity")
+#: The column that has the whole record as JSON, where it is asked for; no field has a blank in its name.
+RAW = "raw record"
 #: What may stand where a record has an object with fields.
 _NO_OBJECT = list[Any] | str | int | float | bool | None
 #: Characters that exports put between the words of a key, or leave out.
@@ -26,12 +28,16 @@ class Columns:
     """Fields by their dotted names, such as userIdentity.arn."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        """Take names. They stand in another order in `names` and in a row: an object's are together."""
+        """Take names. They stand in another order in `names` and in a row: an object's are together, RAW is last."""
         objects: dict[str, list[list[str]]] = {}
+        names = list(names)
+        self.raw = RAW in names
         for name in names:
+            if name == RAW:
+                continue
             objects.setdefault(name.rpartition(".")[0], []).append(name.split("."))
         paths = list(chain.from_iterable(objects.values()))
-        self.names = tuple(map(".".join, paths))
+        self.names = (*map(".".join, paths), *([RAW] if self.raw else []))
         self._objects = [(_getter(inside), inside) for inside in objects.values()]
         #: How CloudTrail writes the last key of a path, by the path as `plain_key` makes it.
         self._keys = {
@@ -49,14 +55,19 @@ class Columns:
         """
         return self._decoder.decode(data)  # type: ignore[no-any-return]
 
-    def row(self, record: Any) -> Row:
-        """Return the fields of a record, be it one that was decoded here or a dictionary."""
+    def row(self, record: Any, raw: Any = None) -> Row:
+        """Return the fields of a record, be it one that was decoded here or a dictionary.
+
+        :param raw: the record as it was read: its JSON in UTF-8, or something that becomes JSON. None is the record.
+        """
         values: list[Any] = []
         for fields, paths in self._objects:
             try:
                 values += fields(record)
             except AttributeError:  # null or a text where the object should be; or a dictionary
                 values += [value_at(record, path) for path in paths]
+        if self.raw:
+            values.append(bytes(raw).decode() if isinstance(raw, bytes | msgspec.Raw) else raw or record)
         return [
             value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
             for value in values

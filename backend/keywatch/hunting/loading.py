@@ -19,13 +19,14 @@ from keywatch.conversion.convert import Conversion
 from keywatch.conversion.rules import fields_used
 from keywatch.ending import cleaning
 from keywatch.errors import UserError
-from keywatch.hunting.columns import Columns
+from keywatch.hunting.columns import RAW, Columns
 from keywatch.hunting.coverage import Coverage
 from keywatch.hunting.finding import find_files
 from keywatch.hunting.reading import UNPACK_LIMIT
 from keywatch.hunting.selection import Selection
 from keywatch.hunting.sift import needs_of
 from keywatch.hunting.workers import Part, reading
+from keywatch.words import counted
 
 if TYPE_CHECKING:
     import duckdb
@@ -35,7 +36,12 @@ _ROWS = 20_000
 #: What DuckDB may take; beyond it, it writes to a temporary folder.
 _MEMORY = "400MB"
 _PREFIX, _LOCK = "keywatch-", "in-use"
-_ALWAYS = ("eventName", "eventTime", "eventID", "recipientAccountId", "awsRegion")
+#: What a selection, duplicates, and a person who looks at an alert ask for, whatever the rules do.
+_ALWAYS = (
+    "eventName", "eventTime", "eventID", "eventSource", "recipientAccountId", "awsRegion", "errorCode", "errorMessage",
+    "sourceIPAddress", "userAgent", "userIdentity.type", "userIdentity.arn", "userIdentity.principalId",
+    "userIdentity.invokedBy", "userIdentity.accessKeyId",
+)  # fmt: skip
 #: What was read, with its time as a time, and which of it is wanted.
 _TIMED = 'FROM (SELECT * REPLACE (CAST("eventTime" AS TIMESTAMP) AS "eventTime") FROM chunk)'
 _WANTED = """
@@ -65,14 +71,17 @@ def loaded(
     coverage: Coverage,
     progress: Progress | None,
     limit: int = UNPACK_LIMIT,
+    *,
+    raw: bool = False,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """Read what the rules of a conversion may match into the table `cloudtrail`: a column a field, as text.
 
     :param limit: the bytes up to which a file is unpacked.
+    :param raw: whether the table has the whole record too, in the column RAW.
     :raises UserError: if DuckDB fails, or there is no folder for temporary files.
     """
     rules = list(conversion.rules.values())
-    columns = Columns(dict.fromkeys([*_ALWAYS, *fields_used(rules)]))
+    columns = Columns(dict.fromkeys([*_ALWAYS, *fields_used(rules), *([RAW] if raw else [])]))
     files = find_files(paths, selection, coverage)
     with ExitStack() as stack:
         folder = stack.enter_context(_temporary_folder())
@@ -87,14 +96,15 @@ def loaded(
 @contextmanager
 def _temporary_folder() -> Iterator[str]:
     """Make a folder that is gone when the program ends, or is killed and started again."""
-    try:
-        _remove_left_folders()
-        with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder, Path(folder, _LOCK).open("w") as lock:
-            _lock(lock.fileno())
-            with cleaning(lambda: shutil.rmtree(folder, ignore_errors=True)):
-                yield folder
-    except OSError as error:
-        raise UserError(f"no folder for temporary files: {error.strerror}; TMPDIR can name one") from error
+    with ExitStack() as stack:
+        try:
+            _remove_left_folders()
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True))
+            _lock(stack.enter_context(Path(folder, _LOCK).open("w")).fileno())
+        except OSError as error:
+            raise UserError(f"no folder for temporary files: {error.strerror}; TMPDIR can name one") from error
+        stack.enter_context(cleaning(lambda: shutil.rmtree(folder, ignore_errors=True)))
+        yield folder
 
 
 def _remove_left_folders() -> None:
@@ -163,7 +173,7 @@ def _say_what_was_there(selection: Selection, coverage: Coverage) -> None:
     """Note it as a problem if a selection leaves nothing of what there was."""
     there = coverage.there
     if there is not None and not there.wanted and (coverage.records or coverage.pruned):
-        what = f"{coverage.records} records" if coverage.records else f"{coverage.pruned} files"
+        what = counted(coverage.records, "record") if coverage.records else counted(coverage.pruned, "file")
         coverage.problems.append(UserError(f"{selection} leaves nothing of {what}; there were {there}"))
 
 

@@ -134,7 +134,7 @@ class Reader:
 
     def _row(self, record: dict[str, Any], path: Path, line: int | None, coverage: Coverage) -> list[Row]:
         """Return a record as a row, none if no rule can match it; note what it lacks."""
-        columns = self.sift.columns
+        columns, raw = self.sift.columns, record
         if lacking(record):
             record = columns.respelt(record)
             if missing := lacking(record):
@@ -146,7 +146,7 @@ class Reader:
             coverage.problems.append(UserError(what, path, line))
         if not self._seen:
             self._look([_SELECTED.row(record)], coverage)
-        row = columns.row(record)
+        row = columns.row(record, raw)
         return [row] if self.sift.may_match(row) else []
 
     def _timed(self, file: str, line: int | None, rows: list[Row], coverage: Coverage) -> Iterator[Row]:

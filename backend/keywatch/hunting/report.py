@@ -8,9 +8,8 @@ from datetime import date, timedelta
 from math import log1p
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from keywatch.hunting.backtest import THRESHOLDS, Backtest, RuleResult
+from keywatch.hunting.pages import template
 
 _WIDTH, _HEIGHT, _BARS = 640, 180, 70
 _MOST_PRINCIPALS = 20
@@ -42,15 +41,7 @@ def report(result: Backtest, most_a_week: float | None) -> str:
 
     :param most_a_week: the rate that thresholds are proposed for; none are proposed without.
     """
-    environment = Environment(
-        loader=PackageLoader("keywatch.hunting", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("report.html.j2")
-    return template.render(
+    return template("report.html.j2").render(
         result=result,
         most_a_week=most_a_week,
         thresholds=THRESHOLDS,

@@ -23,6 +23,7 @@ from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, NamedTuple
 
+import msgspec
 import stringzilla as sz
 from sigma.backends.keywatch._correlation import Rule
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionOR
@@ -100,19 +101,21 @@ class Sift:
         if (end < _COUNTED and sz.count(data, _IDENTITY) < total) or not self._is_as_written(data):
             return None
         try:
+            found: Sequence[Any]
             if self._everything:
                 records = self.decoded(data, self.columns)
                 total = len(records)
+                found = self._each(data) if self.columns.raw else [None] * total
             else:
                 found = self._cut(data, end)
                 records = self.columns.decode(b"[" + b",".join(found) + b"]")
-                if len(records) != len(found):
-                    return None
+            if len(records) != len(found):
+                return None
         except NO_JSON:
             return None
         rows = []
-        for record in records:
-            row = self.columns.row(record)
+        for record, raw in zip(records, found, strict=True):
+            row = self.columns.row(record, raw)
             if row[self._name] is None:
                 return None
             if self.may_match(row):
@@ -126,6 +129,11 @@ class Sift:
         :raises: one of NO_JSON.
         """
         return columns.decode(data.rstrip()[len(_OPENING) - 1 : -1])
+
+    @staticmethod
+    def _each(data: bytes) -> list[msgspec.Raw]:
+        """Return the JSON of each record of such a file."""
+        return msgspec.json.decode(data.rstrip()[len(_OPENING) - 1 : -1], type=list[msgspec.Raw])
 
     def _is_as_written(self, data: bytes) -> bool:
         """Tell whether some records have all that they should, and the first of them no keys with dots."""

@@ -21,7 +21,7 @@ class KeywatchLakeBackend(KeywatchAthenaBackend):
     default_format: ClassVar[str] = "sql-lake"
     files: ClassVar[dict[str, tuple[str, ...]]] = {"sql-lake": ("{rule}.lake.sql",)}
     import_steps: ClassVar[dict[str, str]] = {
-        "sql-lake": "fill in $EDS_ID, $FROM and $TO, and run a file in CloudTrail's Lake > Query (docs/athena.md)"
+        "sql-lake": "fill in $EDS_ID, $FROM and $TO, and run a file in CloudTrail's Lake > Query"
     }
     #: AWS's own sample queries have $EDS_ID in this place.
     source: ClassVar[str] = "$EDS_ID"

@@ -27,7 +27,7 @@ class KeywatchAthenaBackend(AthenaSliding, SQLBackend):
     default_format: ClassVar[str] = "sql"
     files: ClassVar[dict[str, tuple[str, ...]]] = {"sql": ("{rule}.sql",)}
     import_steps: ClassVar[dict[str, str]] = {
-        "sql": "paste a file into Athena's query editor, the first and the last day as parameters (docs/athena.md)"
+        "sql": "paste a file into Athena's query editor, the first and the last day as parameters"
     }
 
     wildcard_match_expression = "lower({field}) LIKE {value} ESCAPE '\\'"

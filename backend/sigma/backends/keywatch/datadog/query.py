@@ -38,7 +38,7 @@ class KeywatchDatadogBackend(ArtefactBackend, SlidingWindowBackend):
         "terraform": ("terraform/keywatch.tf.json",),
     }
     import_steps: ClassVar[dict[str, str]] = {
-        "rule": "POST each file to /api/v2/security_monitoring/rules (docs/datadog.md has the command)",
+        "rule": "POST each file to /api/v2/security_monitoring/rules of your site's API, with your two keys",
         "terraform": "put terraform/keywatch.tf.json into a Terraform configuration; terraform init, plan, apply",
     }
     requires_pipeline: ClassVar[bool] = True

@@ -50,8 +50,8 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
         "esql": ("{rule}.esql",),
     }
     import_steps: ClassVar[dict[str, str]] = {
-        "kibana": "Security > Rules > Detection rules (SIEM) > Import rules: all.ndjson (README: Elasticsearch)",
-        "esql": "paste a file into Discover in ES|QL mode, time range at least the window (README: Elasticsearch)",
+        "kibana": "Security > Rules > Detection rules (SIEM) > Import rules: all.ndjson",
+        "esql": "paste a file into Discover in ES|QL mode, time range at least the window",
     }
 
     # Sigma compares without regard to case, and keywords are kept as they came.

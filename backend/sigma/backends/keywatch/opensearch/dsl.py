@@ -54,8 +54,8 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
         "dsl": ("{rule}.dsl.json",),
     }
     import_steps: ClassVar[dict[str, str]] = {
-        "monitor": "POST each file to _plugins/_alerting/monitors (docs/opensearch.md has the command)",
-        "dsl": "POST a file to your index's _search, for one page of principals after the other (docs/opensearch.md)",
+        "monitor": "POST each file to _plugins/_alerting/monitors",
+        "dsl": "POST a file to your index's _search, for one page of principals after the other",
     }
     requires_pipeline: ClassVar[bool] = True
 

@@ -63,8 +63,8 @@ class KeywatchSentinelBackend(ArtefactBackend, SentinelSliding):
         "kql": ("{rule}.kql",),
     }
     import_steps: ClassVar[dict[str, str]] = {
-        "arm": "Sentinel > Analytics > Import: all.arm.json (docs/sentinel.md)",
-        "yaml": "for Azure/Azure-Sentinel, and for tools that deploy its rules (docs/sentinel.md)",
+        "arm": "Sentinel > Analytics > Import: all.arm.json",
+        "yaml": "for Azure/Azure-Sentinel, and for tools that deploy its rules",
         "kql": "paste a file into Logs, time range at least the window",
     }
     requires_pipeline: ClassVar[bool] = True

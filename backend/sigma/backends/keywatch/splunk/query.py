@@ -52,9 +52,9 @@ class KeywatchSplunkBackend(ArtefactBackend, SplunkSliding, SplunkBackend):
         "app": (f"{APP}.tar.gz",),
     }
     import_steps: ClassVar[dict[str, str]] = {
-        "savedsearches": "append it to local/savedsearches.conf of an app of yours and reload (README: Splunk)",
-        "spl": "paste a file into the search bar, time range at least the window (README: Splunk)",
-        "app": f"Apps > Manage Apps > Install app from file: {APP}.tar.gz; set the macro {MACRO} (README: Splunk)",
+        "savedsearches": "append it to local/savedsearches.conf of an app of yours and reload",
+        "spl": "paste a file into the search bar, time range at least the window",
+        "app": f"Apps > Manage Apps > Install app from file: {APP}.tar.gz; set the macro {MACRO}",
     }
     output_format_processing_pipeline: ClassVar[dict[str, ProcessingPipeline]] = {
         **{name: ProcessingPipeline() for name in formats},

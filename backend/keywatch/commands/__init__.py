@@ -1,0 +1,1 @@
+"""The commands of the program. Each imports what it needs when it runs."""

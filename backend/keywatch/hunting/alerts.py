@@ -1,0 +1,171 @@
+"""Alerts as they lie in DuckDB, and what is written of them, without ever being Python objects all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pyarrow as pa
+from sigma.backends.keywatch._correlation import Correlation, Rule, id_of
+from sigma.pipelines.keywatch._fields import ELEMENTS
+
+from keywatch.conversion.convert import Conversion
+from keywatch.hunting.coverage import Coverage
+from keywatch.hunting.matching import match, note_failure
+
+if TYPE_CHECKING:
+    import duckdb
+
+#: Lines that are taken from DuckDB at a time.
+_BATCH = 10_000
+_HEADS = pa.schema({"rule": pa.int32(), "head": pa.string(), "title": pa.string()})
+#: An alert of a correlation is a row of `found`; one of a single event is a row of `matches`.
+_TABLES = """
+CREATE TABLE found (
+    rule INTEGER, keys VARCHAR[], "group" VARCHAR, count BIGINT, "values" VARCHAR, first_seen TIMESTAMP,
+    last_seen TIMESTAMP, events BIGINT, evidence VARCHAR
+);
+CREATE TABLE rules (rule INTEGER, head VARCHAR, title VARCHAR);
+CREATE MACRO iso(moment) AS concat(strftime(moment, '%Y-%m-%dT%H:%M:%S'),
+    CASE WHEN microsecond(moment) % 1000000 = 0 THEN '' ELSE strftime(moment, '.%f') END, 'Z');
+"""
+_FOUND = "SELECT *, rowid AS found, NULL::BIGINT AS event FROM found"
+#: Alerts of single events, of rules that show the same evidence.
+_SINGLE = """SELECT rule, NULL AS keys, concat('{{"eventID":', coalesce(to_json("eventID"), 'null'), '}}') AS "group",
+    1 AS count, '[]' AS "values", "eventTime" AS first_seen, "eventTime" AS last_seen, 1 AS events,
+    {evidence} AS evidence, NULL AS found, event
+FROM matches JOIN cloudtrail ON cloudtrail.rowid = event WHERE rule IN ({rules})"""
+_LINE = """concat('{', head, ',"group":', "group", ',"count":', count, ',"values":', "values", ',"first_seen":"',
+    iso(first_seen), '","last_seen":"', iso(last_seen), '","events":',
+    events, ',"evidence":', evidence, '}', chr(10))"""
+ORDER = 'first_seen, title, "group", found, event'
+
+
+class Alerts:
+    """The alerts of a hunt, by first time seen, while its connection is open."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, conversion: Conversion, coverage: Coverage) -> None:
+        """Run the rules over the table `cloudtrail`. A rule that DuckDB can't run becomes a problem.
+
+        :param conversion: the rules, converted for the target duckdb.
+        """
+        self.connection = connection
+        self.quoted = conversion.backend.escape_and_quote_field
+        of_names = {id(rule): name for name, rule in conversion.rules.items()}
+        correlations = [rule for rule in conversion.rules.values() if Correlation.of(rule)]
+        #: Those that are alerts by themselves; then those that only correlations refer to. Numbers are places here.
+        self.singles = [rule for rule in conversion.rules.values() if not Correlation.of(rule)]
+        self.parts = list(_parts(correlations, {id(rule) for rule in self.singles}))
+        self.rules: list[Rule] = [*self.singles, *self.parts, *correlations]
+        self._numbers = {id(rule): number for number, rule in enumerate(self.rules)}
+        connection.execute(_TABLES)
+        heads = [{"rule": number, "head": _head(rule), "title": rule.title} for number, rule in enumerate(self.rules)]
+        connection.register("heads", pa.Table.from_pylist(heads, _HEADS))
+        connection.execute("INSERT INTO rules SELECT * FROM heads")
+        match(connection, list(enumerate(self.singles)), coverage)
+        for rule in correlations:
+            self._correlate(rule, conversion.queries[of_names[id(rule)]], coverage)
+        counted = "SELECT (SELECT count(*) FROM found) + (SELECT count(*) FROM matches)"
+        [(count,)] = connection.execute(counted).fetchall()
+        self.count: int = count
+
+    def _correlate(self, rule: Rule, queries: Sequence[str], coverage: Coverage) -> None:
+        import duckdb
+
+        correlation = Correlation.of(rule)
+        assert correlation is not None
+        values = self._column(correlation.counted) if correlation.counted else "'[]'"
+        shown = [name for name in correlation.evidence if name.removeprefix(ELEMENTS) not in correlation.keys]
+        group = [f"{_text(_json(name) + ':')}, {self._column(name)}" for name in correlation.group]
+        for query in queries:
+            select = f"""INSERT INTO found SELECT {self._numbers[id(rule)]},
+                [{", ".join(map(self.quoted, correlation.group))}]::VARCHAR[],
+                {_object(group)}, value_count, {values}, first_seen, last_seen, event_count,
+                {self._evidence(shown, several=True)} FROM ({query.rstrip().rstrip(";")})"""  # noqa: S608
+            try:
+                self.connection.execute(select)
+            except duckdb.Error as error:
+                note_failure(rule, error, coverage)
+
+    def _column(self, name: str) -> str:
+        return f"coalesce(to_json({self.quoted(name)})::VARCHAR, 'null')"
+
+    def _evidence(self, names: Iterable[str], *, several: bool) -> str:
+        """Return an expression of JSON that has the distinct values of fields.
+
+        :param several: whether a column holds a list of them.
+        """
+        parts = []
+        for name in dict.fromkeys(name.removeprefix(ELEMENTS) for name in names):
+            column, key = self.quoted(name), _text(f"{_json(name)}:")
+            if several:
+                parts.append(f"{key}, coalesce(to_json({column})::VARCHAR, '[]')")
+            else:
+                parts.append(f"{key}, CASE WHEN {column} <> '' THEN concat('[', to_json({column}), ']') ELSE '[]' END")
+        return _object(parts)
+
+    def relation(self) -> str:
+        """Return a statement that selects the alerts, each with what `ndjson` writes of it."""
+        shapes: dict[tuple[str, ...], list[int]] = {}
+        for number, rule in enumerate(self.singles):
+            names = (name for name in rule.fields if name.removeprefix(ELEMENTS) != "eventID")
+            shapes.setdefault(tuple(names), []).append(number)
+        parts = [
+            _SINGLE.format(evidence=self._evidence(names, several=False), rules=", ".join(map(str, numbers)))
+            for names, numbers in shapes.items()
+        ]
+        return f"SELECT * FROM ({' UNION ALL '.join([_FOUND, *parts])}) JOIN rules USING (rule)"  # noqa: S608
+
+    def ndjson(self) -> Iterator[memoryview]:
+        """Yield the alerts as lines of JSON, many at a time."""
+        if self.count:
+            yield from texts(self.connection, f"SELECT {_LINE} AS line FROM ({self.relation()}) ORDER BY {ORDER}")  # noqa: S608
+
+    def part_numbers(self, rule: Rule) -> list[int]:
+        """Return the numbers of the rules of single events that a correlation refers to, directly or not."""
+        return [self._numbers[id(part)] for part in _parts([rule], set())]
+
+    def match_parts(self, coverage: Coverage) -> None:
+        """Look which events are matched by the rules that correlations refer to: what is behind their alerts."""
+        match(self.connection, list(enumerate(self.parts, len(self.singles))), coverage)
+
+
+def texts(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[memoryview]:
+    """Yield the texts that a query gives in its only column, in UTF-8, joined to pieces."""
+    for batch in connection.sql(query).to_arrow_reader(_BATCH):
+        column = batch.column(0).cast(pa.large_string())
+        _, offsets, data = column.buffers()
+        ends = memoryview(offsets).cast("q")
+        yield memoryview(data)[ends[column.offset] : ends[column.offset + len(column)]]
+
+
+def _parts(rules: Sequence[Rule], known: set[int]) -> Iterator[Rule]:
+    """Yield the rules of single events that correlations refer to, each once."""
+    for rule in rules:
+        for reference in getattr(rule, "referenced_rules", ()):
+            if Correlation.of(reference.rule):
+                yield from _parts([reference.rule], known)
+            elif id(reference.rule) not in known:
+                known.add(id(reference.rule))
+                yield reference.rule
+
+
+def _head(rule: Rule) -> str:
+    level = rule.level.name.lower() if rule.level else ""
+    return _json({"rule_id": id_of(rule), "title": rule.title, "level": level})[1:-1]
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _object(parts: Sequence[str]) -> str:
+    """Return an expression of a JSON object, of those of its keys and values."""
+    inside = ", ',', ".join(parts) or "''"
+    return f"concat('{{', {inside}, '}}')"
+
+
+def _text(text: str) -> str:
+    """Return a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,1 @@
+"""What the program prints: cases, the grid of a backtest, progress, and what was covered."""

@@ -1,0 +1,79 @@
+"""What a hunt writes: a table for people, lines of JSON, CSV, or a page."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from io import StringIO
+from pathlib import Path
+
+from keywatch.errors import UserError
+from keywatch.hunting.alerts import Alerts
+from keywatch.hunting.cases import cases
+from keywatch.words import nothing_called
+
+#: Takes text in UTF-8.
+Write = Callable[[bytes | memoryview], object]
+#: By the suffix of the file that is written.
+SUFFIXES = {".txt": "table", ".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv", ".html": "html", ".htm": "html"}
+
+
+def format_for(name: str | None, out: Path | None) -> str:
+    """Return the format that is meant: the one that is named, or else that of the file's suffix; a table for people.
+
+    :raises UserError: for a suffix that tells nothing.
+    """
+    if name is not None or out is None:
+        return name or "table"
+    if out.suffix.lower() not in SUFFIXES:
+        said = nothing_called("format for the suffix", out.suffix, SUFFIXES)
+        raise UserError(f"{said}; or name one with --format", out)
+    return SUFFIXES[out.suffix.lower()]
+
+
+def _table(alerts: Alerts, write: Write, *, plain: bool) -> None:
+    import click
+
+    from keywatch.show.cases import blocks
+
+    for block in blocks(cases(alerts), shutil.get_terminal_size().columns):
+        write(f"{click.unstyle(block) if plain else block}\n".encode())
+    if not alerts.count:
+        write(b"No alerts.\n")
+
+
+def _ndjson(alerts: Alerts, write: Write, **_: bool) -> None:
+    for lines in alerts.ndjson():
+        write(lines)
+
+
+def _csv(alerts: Alerts, write: Write, **_: bool) -> None:
+    """Write a row an alert; what is no plain text is JSON, which no spreadsheet takes for a formula."""
+    from keywatch.hunting.hunt import Alert, decoded
+
+    text = StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Alert)])
+    writer.writeheader()
+    for alert in decoded(alerts):
+        row = asdict(alert)
+        writer.writerow(
+            {key: json.dumps(value) if isinstance(value, dict | list) else value for key, value in row.items()}
+        )
+        write(text.getvalue().encode())
+        text.seek(0)
+        text.truncate()
+    write(text.getvalue().encode())
+
+
+def _html(alerts: Alerts, write: Write, **_: bool) -> None:
+    from keywatch.show.page import page
+
+    write(page(alerts).encode())
+
+
+WRITERS: dict[str, Callable[..., None]] = {"table": _table, "ndjson": _ndjson, "csv": _csv, "html": _html}
+#: Those that show the events behind the alerts.
+LOOKING_BEHIND = {"table", "html"}
