@@ -111,7 +111,7 @@ def test_one_thing_that_is_too_large_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(window, "LARGEST", 3000)
     monkeypatch.setattr(window, "_READ", 1000)
     large = compact(denied(0, 0, userAgent="x" * 9000))
-    found, coverage = read("\n".join([*TEXTS[:3], large]).encode(), tmp_path)
+    found, coverage = read("\n\n".join([*TEXTS[:3], large]).encode(), tmp_path)
     assert found == IDS[:3]
     assert any("in one piece" in str(problem) for problem in coverage.problems)
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Lines that are taken from DuckDB at a time.
 _BATCH = 10_000
+#: Alerts that DuckDB puts in order at a time, with all that is written of them.
+_SLICE = 50_000
 _HEADS = pa.schema({"rule": pa.int32(), "head": pa.string(), "title": pa.string()})
 #: An alert of a correlation is a row of `found`; one of a single event is a row of `matches`.
 _TABLES = """
@@ -105,8 +107,11 @@ class Alerts:
                 parts.append(f"{key}, CASE WHEN {column} <> '' THEN concat('[', to_json({column}), ']') ELSE '[]' END")
         return _object(parts)
 
-    def relation(self) -> str:
-        """Return a statement that selects the alerts, each with what `ndjson` writes of it."""
+    def relation(self, when: str = "true") -> str:
+        """Return a statement that selects the alerts, each with what `ndjson` writes of it.
+
+        :param when: a condition on `first_seen`.
+        """
         shapes: dict[tuple[str, ...], list[int]] = {}
         for number, rule in enumerate(self.singles):
             names = (name for name in rule.fields if name.removeprefix(ELEMENTS) != "eventID")
@@ -115,12 +120,32 @@ class Alerts:
             _SINGLE.format(evidence=self._evidence(names, several=False), rules=", ".join(map(str, numbers)))
             for names, numbers in shapes.items()
         ]
-        return f"SELECT * FROM ({' UNION ALL '.join([_FOUND, *parts])}) JOIN rules USING (rule)"  # noqa: S608
+        found = " UNION ALL ".join([_FOUND, *parts])
+        return f"SELECT * FROM ({found}) JOIN rules USING (rule) WHERE {when}"  # noqa: S608
+
+    def slices(self) -> Iterator[str]:
+        """Yield conditions on `first_seen` that part the alerts into as many as are held at a time, in their order."""
+        seen = " UNION ALL ".join(
+            [
+                "SELECT first_seen FROM found",
+                'SELECT "eventTime" FROM matches JOIN cloudtrail ON cloudtrail.rowid = event',
+            ]
+        )
+        cuts = self.connection.execute(
+            f"SELECT DISTINCT first_seen FROM (SELECT first_seen, row_number() OVER (ORDER BY first_seen) AS number"  # noqa: S608
+            f" FROM ({seen})) WHERE number % {_SLICE} = 0 ORDER BY first_seen"
+        ).fetchall()
+        after = "true"
+        for (cut,) in cuts:
+            yield f"{after} AND first_seen <= TIMESTAMP '{cut}'"
+            after = f"first_seen > TIMESTAMP '{cut}'"
+        yield after
 
     def ndjson(self) -> Iterator[memoryview]:
         """Yield the alerts as lines of JSON, many at a time."""
-        if self.count:
-            yield from texts(self.connection, f"SELECT {_LINE} AS line FROM ({self.relation()}) ORDER BY {ORDER}")  # noqa: S608
+        for when in self.slices():
+            query = f"SELECT {_LINE} AS line FROM ({self.relation(when)}) ORDER BY {ORDER}"  # noqa: S608
+            yield from texts(self.connection, query)
 
     def part_numbers(self, rule: Rule) -> list[int]:
         """Return the numbers of the rules of single events that a correlation refers to, directly or not."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from sigma.backends.keywatch._correlation import Correlation, Rule
@@ -22,63 +22,78 @@ from keywatch.hunting.coverage import Coverage
 WHO = """coalesce(nullif("userIdentity.arn", ''), nullif("userIdentity.principalId", ''),
     nullif("userIdentity.invokedBy", ''), nullif("userIdentity.type", ''), '(nobody is named)')"""
 #: Why a call failed; null if it worked. The sign-in page says so in the message only.
-_FAILURE = """coalesce(nullif("errorCode", ''), nullif("errorMessage", ''))"""
-_DISTINCT = """list_sort(list(DISTINCT {0}) FILTER ({0} <> ''))"""
-_FIELDS = {
-    "principals": WHO,
-    "accounts": '"recipientAccountId"',
-    "keys": '"userIdentity.accessKeyId"',
-    "addresses": '"sourceIPAddress"',
-    "agents": '"userAgent"',
-    "regions": '"awsRegion"',
+FAILURE = """coalesce(nullif("errorCode", ''), nullif("errorMessage", ''))"""
+#: What a case shows besides times and counts.
+FIELDS = {
+    "principal": WHO,
+    "account": '"recipientAccountId"',
+    "key": '"userIdentity.accessKeyId"',
+    "address": '"sourceIPAddress"',
+    "user agent": '"userAgent"',
+    "called": 'concat_ws(\': \', "eventSource", "eventName")',
+    "in": '"awsRegion"',
+    "failed": FAILURE,
 }
-_COUNTS = {"calls": 'concat_ws(\': \', "eventSource", "eventName")', "failures": _FAILURE}
-_CASES = f"""SELECT any_value(rule) AS rule, any_value(count) AS count, any_value("values") AS "values",
-    any_value(found) AS found, any_value(who) AS who,
-    min("eventTime") AS first_seen, max("eventTime") AS last_seen, count(*) AS events,
-    {", ".join(f"{_DISTINCT.format(field)} AS {name}" for name, field in _FIELDS.items())},
-    {", ".join(f"histogram({field}) FILTER ({field} <> '') AS {name}" for name, field in _COUNTS.items())}
-FROM behind JOIN rules USING (rule) JOIN cloudtrail ON cloudtrail.rowid = behind.event
-GROUP BY behind.rule, behind.found, behind.who ORDER BY first_seen, any_value(title), behind.found, behind.who"""  # noqa: S608
+#: Values that are shown; of more, the most frequent, and how many others there are.
+_MOST = 10
+_CASES = f"""CREATE TABLE cases AS SELECT row_number() OVER (ORDER BY first_seen, title, found, who) AS number, *
+FROM (
+    SELECT rule, found, who, min("eventTime") AS first_seen, max("eventTime") AS last_seen, count(*) AS events,
+        count({FAILURE}) AS failed
+    FROM behind JOIN cloudtrail ON cloudtrail.rowid = event GROUP BY rule, found, who
+) JOIN rules USING (rule);
+CREATE TABLE events AS SELECT number, event FROM behind JOIN cases
+    ON behind.rule = cases.rule AND behind.found IS NOT DISTINCT FROM cases.found
+    AND behind.who IS NOT DISTINCT FROM cases.who;
+CREATE TABLE facts (number BIGINT, label VARCHAR, first STRUCT(n BIGINT, value VARCHAR)[], total BIGINT)"""  # noqa: S608
+#: Each value is counted first, which DuckDB can do outside of memory, and only a few of them are put into a list.
+_FACTS = f"""SELECT number, min({{{{'n': -n, 'value': value}}}}, {_MOST}) AS first, count(*) AS total
+FROM (
+    SELECT number, {{field}} AS value, count(*) AS n FROM events JOIN cloudtrail ON cloudtrail.rowid = event
+    WHERE {{where}} GROUP BY number, value
+) WHERE value <> '' GROUP BY number"""  # noqa: S608
+_ALL = """SELECT any_value(columns(cases.*)), any_value(found.count) AS count, any_value(found."values") AS "values",
+    list({'label': label, 'first': first, 'total': facts.total}) AS facts
+FROM cases LEFT JOIN facts USING (number) LEFT JOIN found ON found.rowid = cases.found
+GROUP BY number ORDER BY number"""
 _AT_A_TIME = 1000
+
+
+@dataclass(frozen=True)
+class Values:
+    """Values with how often each is there, the most frequent first, and how many there are besides."""
+
+    counts: dict[str, int]
+    more: int
+
+    @classmethod
+    def of(cls, first: list[dict[str, Any]], total: int) -> Self:
+        """Take the first values as DuckDB gives them, and how many there are in all."""
+        return cls({one["value"]: -one["n"] for one in first}, total - len(first))
 
 
 @dataclass(frozen=True)
 class Case:
     """One or several alerts that are decided about together. Times are UTC, without saying so."""
 
+    number: int
     rule: Rule
-    #: How many alerts it is; those of correlations are cases of their own.
+    #: How many alerts it is; one of a correlation is a case of its own.
     alerts: int
-    #: The most distinct values, or events, in one window of a correlation, and the values; 1 for single events.
-    count: int
+    #: The most distinct values, or events, in one window of a correlation, and the values; None for single events.
+    count: int | None
     values: list[str]
     first_seen: datetime
     last_seen: datetime
     events: int
-    principals: list[str]
-    accounts: list[str]
-    keys: list[str]
-    addresses: list[str]
-    agents: list[str]
-    regions: list[str]
-    #: `service: call` → how often; why calls failed → how often.
-    calls: dict[str, int]
-    failures: dict[str, int]
-    #: What finds its events in the table `behind`.
-    found: int | None
-    who: str | None
-    number: int
+    failed: int
+    #: The labels of FIELDS → what the events have there.
+    facts: dict[str, Values]
 
     @property
     def level(self) -> str:
         """The rule's level, empty if it says none."""
         return self.rule.level.name.lower() if self.rule.level else ""
-
-    @property
-    def failed(self) -> int:
-        """How many calls failed."""
-        return sum(self.failures.values())
 
 
 def look_behind(alerts: Alerts, coverage: Coverage) -> None:
@@ -86,7 +101,7 @@ def look_behind(alerts: Alerts, coverage: Coverage) -> None:
     alerts.match_parts(coverage)
     singles = len(alerts.singles)
     parts = [
-        f"SELECT rule, NULL::BIGINT AS found, {WHO} AS who, event, 1 AS count, '[]' AS \"values\""  # noqa: S608
+        f"SELECT rule, NULL::BIGINT AS found, {WHO} AS who, event"  # noqa: S608
         f" FROM matches JOIN cloudtrail ON cloudtrail.rowid = event WHERE rule < {singles}"
     ]
     for number, rule in enumerate(alerts.rules):
@@ -96,13 +111,18 @@ def look_behind(alerts: Alerts, coverage: Coverage) -> None:
         for part in alerts.part_numbers(rule):
             keys = ", ".join(map(alerts.quoted, _keys(correlation, alerts.rules[part])))
             parts.append(
-                f'SELECT found.rule, found.rowid, NULL, event, count, "values" FROM found'  # noqa: S608
+                "SELECT found.rule, found.rowid, NULL, event FROM found"  # noqa: S608
                 f" JOIN cloudtrail ON found.rule = {number} AND keys = [{keys}]::VARCHAR[]"
                 ' AND "eventTime" BETWEEN found.first_seen AND found.last_seen'
                 f" JOIN matches ON matches.event = cloudtrail.rowid AND matches.rule = {part}"
             )
+    connection = alerts.connection
     # An event that two rules of a correlation match is there once.
-    alerts.connection.execute(f"CREATE TABLE behind AS {' UNION '.join(parts)}")
+    connection.execute(f"CREATE TABLE behind AS {' UNION '.join(parts) if len(parts) > 1 else parts[0]}")
+    connection.execute(_CASES)
+    for label, field in FIELDS.items():
+        query = _FACTS.format(field=field, where="true")
+        connection.execute(f"INSERT INTO facts SELECT number, $1, first, total FROM ({query})", [label])  # noqa: S608
 
 
 def _keys(correlation: Correlation, part: Rule) -> Iterator[str]:
@@ -120,29 +140,32 @@ def _keys(correlation: Correlation, part: Rule) -> Iterator[str]:
 
 def cases(alerts: Alerts) -> Iterator[Case]:
     """Yield the cases by first time seen; `look_behind` was called before."""
-    result = alerts.connection.execute(_CASES)
+    result = alerts.connection.execute(_ALL)
     names = [column[0] for column in result.description or ()]
     while rows := result.fetchmany(_AT_A_TIME):
         for values in rows:
             row: dict[str, Any] = dict(zip(names, values, strict=True))
-            number = row.pop("rule")
-            row["values"] = msgspec.json.decode(row["values"])
-            lists = {name: row[name] or [] for name in _FIELDS} | {name: row[name] or {} for name in _COUNTS}
-            alone = row["found"] is not None
-            yield Case(**row | lists, rule=alerts.rules[number], number=number, alerts=1 if alone else row["events"])
+            yield Case(
+                number=row["number"],
+                rule=alerts.rules[row["rule"]],
+                alerts=row["events"] if row["found"] is None else 1,
+                count=row["count"],
+                values=msgspec.json.decode(row["values"] or "[]"),
+                first_seen=row["first_seen"],
+                last_seen=row["last_seen"],
+                events=row["events"],
+                failed=row["failed"],
+                facts={
+                    fact["label"]: Values.of(fact["first"], fact["total"]) for fact in row["facts"] if fact["label"]
+                },
+            )
 
 
-def values_behind(alerts: Alerts, case: Case, fields: list[str]) -> dict[str, list[str]]:
-    """Return the distinct values that fields have in the events behind a case."""
-    if not fields:
-        return {}
-    columns = ", ".join(_DISTINCT.format(alerts.quoted(name)) for name in fields)
-    [row] = alerts.connection.execute(
-        f"SELECT {columns} FROM behind JOIN cloudtrail ON cloudtrail.rowid = event"  # noqa: S608
-        " WHERE rule = $1 AND found IS NOT DISTINCT FROM $2 AND who IS NOT DISTINCT FROM $3",
-        [case.number, case.found, case.who],
-    ).fetchall()
-    return dict(zip(fields, (values or [] for values in row), strict=True))
+def values_behind(alerts: Alerts, case: Case, field: str) -> Values:
+    """Return the values that a field has in the events of a case."""
+    query = _FACTS.format(field=alerts.quoted(field), where="number = $1")
+    rows = alerts.connection.execute(query, [case.number]).fetchall()
+    return Values.of(*rows[0][1:]) if rows else Values({}, 0)
 
 
 def records(alerts: Alerts) -> Iterator[memoryview]:
@@ -150,14 +173,16 @@ def records(alerts: Alerts) -> Iterator[memoryview]:
 
     `alert` in a line is the line of its alert there, from 1; `event` is the record.
     """
-    if not alerts.count:
-        return
-    numbered = f"SELECT *, row_number() OVER (ORDER BY {ORDER}) AS number FROM ({alerts.relation()})"  # noqa: S608
-    yield from texts(
-        alerts.connection,
-        f"""SELECT concat('{{"alert":', number, ',', head, ',"event":', "{RAW}", '}}', chr(10)) AS line
-        FROM ({numbered}) AS alert JOIN behind ON behind.rule = alert.rule
-            AND CASE WHEN alert.found IS NULL THEN behind.event = alert.event ELSE behind.found = alert.found END
-        JOIN cloudtrail ON cloudtrail.rowid = behind.event
-        ORDER BY number, "eventTime", "eventID", cloudtrail.rowid""",  # noqa: S608
-    )
+    before = 0
+    for when in alerts.slices():
+        numbered = f"SELECT *, {before} + row_number() OVER (ORDER BY {ORDER}) AS number FROM ({alerts.relation(when)})"  # noqa: S608
+        yield from texts(
+            alerts.connection,
+            f"""SELECT concat('{{"alert":', number, ',', head, ',"event":', "{RAW}", '}}', chr(10)) AS line
+            FROM ({numbered}) AS alert JOIN behind ON behind.rule = alert.rule
+                AND CASE WHEN alert.found IS NULL THEN behind.event = alert.event ELSE behind.found = alert.found END
+            JOIN cloudtrail ON cloudtrail.rowid = behind.event
+            ORDER BY number, "eventTime", "eventID", cloudtrail.rowid""",  # noqa: S608
+        )
+        [(count,)] = alerts.connection.execute(f"SELECT count(*) FROM ({alerts.relation(when)})").fetchall()  # noqa: S608
+        before += count

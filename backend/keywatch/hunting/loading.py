@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 _ROWS = 20_000
-#: What DuckDB may take; beyond it, it writes to a temporary folder.
-_MEMORY = "400MB"
+#: What DuckDB may take while files are read, by processes that need memory too, and after that. Beyond it, it writes to
+#: a temporary folder.
+_MEMORY_READING, _MEMORY = "120MB", "300MB"
 _PREFIX, _LOCK = "keywatch-", "in-use"
 #: What a selection, duplicates, and a person who looks at an alert ask for, whatever the rules do.
 _ALWAYS = (
@@ -52,11 +53,13 @@ _WANTED = """
 #: What makes an event the same that came before. An ID that stands on different events is none, such as a mask
 #: (REDACTED), nor is one without any digit from 1 to 9 (empty, zeros, xxxx).
 _SAME = """
-    WITH identified AS (
-        SELECT rowid, "eventID", ("eventTime", "eventName", "awsRegion", "recipientAccountId") AS event
-        FROM cloudtrail WHERE regexp_matches("eventID", '[1-9]')
+    WITH several AS (
+        SELECT "eventID" FROM cloudtrail GROUP BY "eventID" HAVING count(*) > 1
+    ), identified AS (
+        SELECT cloudtrail.rowid, "eventID", ("eventTime", "eventName", "awsRegion", "recipientAccountId") AS event
+        FROM cloudtrail JOIN several USING ("eventID") WHERE regexp_matches("eventID", '[1-9]')
     ), ids AS (
-        SELECT "eventID" FROM identified GROUP BY "eventID" HAVING count(*) > 1 AND min(event) = max(event)
+        SELECT "eventID" FROM identified GROUP BY "eventID" HAVING min(event) = max(event)
     )
     SELECT rowid FROM identified JOIN ids USING ("eventID")
     QUALIFY row_number() OVER (PARTITION BY "eventID" ORDER BY rowid) > 1
@@ -80,6 +83,7 @@ def loaded(
     :param raw: whether the table has the whole record too, in the column RAW.
     :raises UserError: if DuckDB fails, or there is no folder for temporary files.
     """
+    pa.set_memory_pool(pa.system_memory_pool())  # which gives back what is freed; Arrow's own keeps as much again
     rules = list(conversion.rules.values())
     columns = Columns(dict.fromkeys([*_ALWAYS, *fields_used(rules), *([RAW] if raw else [])]))
     files = find_files(paths, selection, coverage)
@@ -88,6 +92,7 @@ def loaded(
         with reading(files, needs_of(rules), columns, selection, limit) as parts:
             connection = stack.enter_context(_connected(folder))  # while the first files are read
             _load(connection, parts, columns.names, selection, coverage, progress, len(files))
+        connection.execute(f"SET memory_limit = '{_MEMORY}'")
         _say_what_was_there(selection, coverage)
         coverage.duplicates = _delete_duplicates(connection)
         yield connection
@@ -134,7 +139,7 @@ def _lock(descriptor: int) -> None:
 def _connected(folder: str) -> Iterator[duckdb.DuckDBPyConnection]:
     import duckdb
 
-    connection = duckdb.connect(":memory:", config={"memory_limit": _MEMORY, "temp_directory": folder})
+    connection = duckdb.connect(":memory:", config={"memory_limit": _MEMORY_READING, "temp_directory": folder})
     try:
         connection.execute("SET enable_external_access = false")
         yield connection

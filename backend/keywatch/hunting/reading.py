@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +25,8 @@ from keywatch.hunting.unpacking import UNREADABLE, Unpacked, reason, rest, unpac
 WHOLE = 64 * 2**20
 #: What is read of a file at first; nearly all are smaller.
 _FIRST = 2**18
+#: What is taken at a time of a larger file that has a record a line.
+_BLOCK = 8 * 2**20
 #: How far a packed file is unpacked, in bytes, if nothing else is said.
 UNPACK_LIMIT = 4 * 10**9
 _SELECTED = Columns(["recipientAccountId", "awsRegion", "eventTime"])
@@ -93,7 +95,31 @@ class Reader:
                 else:
                     coverage.problems.append(UserError(f"not read: it is {what}", _path(file)))
                 return
-        yield from self._documents(file, Unpacked(rest(start, stream), self.limit), coverage)
+        text = Unpacked(rest(start, stream), self.limit)
+        if content is None:
+            text, line = yield from self._blocks(file, text, coverage)
+        else:
+            line = 1
+        yield from self._documents(file, text, coverage, line)
+
+    def _blocks(self, file: str, text: Unpacked, coverage: Coverage) -> Generator[Row, None, tuple[Unpacked, int]]:
+        """Yield the rows of a large file of lines, block by block, as far as it is as the sift takes it.
+
+        :return: the text from there on, and the line in which it begins.
+        """
+        line, data = 1, b""
+        while True:
+            while len(data) < _BLOCK and (more := text.read(_BLOCK)):
+                data += more
+            size = data.rfind(b"\n") + 1 if len(data) >= _BLOCK else len(data)
+            sifted = self._sifted(data[:size], coverage) if size else None
+            if sifted is None:
+                text.unread(data)
+                return text, line
+            rows, total = sifted
+            coverage.records += total
+            yield from self._timed(file, line, rows, coverage)
+            line, data = line + total, data[size:]
 
     def _sifted(self, content: bytes, coverage: Coverage) -> tuple[list[Row], int] | None:
         """Return the rows of a file that is as AWS writes it, and how many records it has; None if it is not."""
@@ -105,10 +131,14 @@ class Reader:
                 return None
         return sifted
 
-    def _documents(self, file: str, text: Unpacked, coverage: Coverage) -> Iterator[Row]:
-        """Yield the rows of what is not as AWS writes it."""
+    def _documents(self, file: str, text: Unpacked, coverage: Coverage, first: int = 1) -> Iterator[Row]:
+        """Yield the rows of what is not as AWS writes it.
+
+        :param first: the line in which the text begins.
+        """
         path, strays, understood = _path(file), list[int](), False
-        for line, document in documents(text.read, HEADINGS):
+        for at, document in documents(text.read, HEADINGS):
+            line = at if at is None else at + first - 1
             if isinstance(document, Broken):
                 if document == NO_DOCUMENT and line is not None:
                     strays.append(line)
@@ -125,7 +155,7 @@ class Reader:
                     continue
                 coverage.records += 1
                 yield from self._timed(file, line, self._row(found, path, line, coverage), coverage)
-        if strays and not understood and not text.problem:
+        if strays and not understood and first == 1 and not text.problem:
             coverage.problems.append(UserError("not understood: it holds no JSON, and no table of CloudTrail", path))
         elif strays:
             coverage.problems.append(UserError(NO_DOCUMENT.reason, path, strays[0]), count=len(strays))

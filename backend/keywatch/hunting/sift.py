@@ -8,10 +8,8 @@ are decoded, and kept if they have a clue of every set. So that nothing is lost:
   record with `\u` in it is decoded.
 - Sigma compares without regard to case. Bytes are compared in lower case, ASCII's; the letters `K` (Kelvin) and `İ`
   are k and i then, and a record with one of them is decoded.
-- Records are cut out where one ends and the next begins, `},{"eventVersion"`. Inside a text these bytes can't stand: a
-  quote is escaped there. In a list inside a record they can; what is cut there is no JSON by itself, or no record. So
-  all that is cut out is decoded before anything is dropped, and a file in which that fails is parsed whole, as is one
-  that does not begin and end as CloudTrail's do.
+- Records are cut out of files of a known form (see `forms`), and all that is cut out is decoded before anything is
+  dropped; a file in which that fails is parsed whole, as is one of another form.
 - A rule that gives no clue, such as one with a regular expression, turns the search off.
 """
 
@@ -23,7 +21,6 @@ from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, NamedTuple
 
-import msgspec
 import stringzilla as sz
 from sigma.backends.keywatch._correlation import Rule
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionOR
@@ -32,17 +29,8 @@ from sigma.rule import SigmaRule
 from sigma.types import SigmaString
 
 from keywatch.hunting.columns import NO_JSON, Columns, Row
+from keywatch.hunting.forms import Form, form_of
 
-_OPENING = b'{"Records":['
-_BETWEEN = b'},{"eventVersion"'
-_BEGINNING = _OPENING + _BETWEEN.removeprefix(b"},")
-_END = b"]}"
-#: What each record has that is as CloudTrail writes it. A file with a record that has less is parsed whole, and named.
-_IDENTITY = b'"userIdentity":{'
-_SOURCE, _NAME, _REGION = b'"eventSource":', b'"eventName":', b'"awsRegion":'
-#: In files up to this size all identities are counted, which takes as long as to look for a word. Of a larger file, as
-#: of the other keys, a record is looked at for each stretch of so many bytes.
-_COUNTED, _STRETCH = 2**17, 2**15
 _ESCAPE = b"\\u"
 #: Letters that are one of ASCII in lower case; they are looked for in what is not all ASCII.
 _FOLDED = ("\u212a".encode(), "\u0130".encode())
@@ -94,20 +82,18 @@ class Sift:
 
         :return: None if the file must be parsed whole.
         """
-        end = len(data.rstrip()) - len(_END)
-        if not data.startswith(_BEGINNING) or not data.startswith(_END, end):
+        known = form_of(data, self._beginnings)
+        if known is None:
             return None
-        total = sz.count(data, _BETWEEN) + 1
-        if (end < _COUNTED and sz.count(data, _IDENTITY) < total) or not self._is_as_written(data):
-            return None
+        form, total = known
+        found: Sequence[Any]
         try:
-            found: Sequence[Any]
             if self._everything:
-                records = self.decoded(data, self.columns)
+                records = form.decoded(data, self.columns)
                 total = len(records)
-                found = self._each(data) if self.columns.raw else [None] * total
+                found = form.each(data) if self.columns.raw else [None] * total
             else:
-                found = self._cut(data, end)
+                found = self._cut(data, form)
                 records = self.columns.decode(b"[" + b",".join(found) + b"]")
             if len(records) != len(found):
                 return None
@@ -122,31 +108,14 @@ class Sift:
                 rows.append(row)
         return rows, total
 
-    @staticmethod
-    def decoded(data: bytes, columns: Columns) -> list[Any]:
+    def decoded(self, data: bytes, columns: Columns) -> list[Any]:
         """Return all records of a file that `survivors` takes.
 
         :raises: one of NO_JSON.
         """
-        return columns.decode(data.rstrip()[len(_OPENING) - 1 : -1])
-
-    @staticmethod
-    def _each(data: bytes) -> list[msgspec.Raw]:
-        """Return the JSON of each record of such a file."""
-        return msgspec.json.decode(data.rstrip()[len(_OPENING) - 1 : -1], type=list[msgspec.Raw])
-
-    def _is_as_written(self, data: bytes) -> bool:
-        """Tell whether some records have all that they should, and the first of them no keys with dots."""
-        samples = 2 + len(data) // _STRETCH
-        for sample in range(samples):
-            start = max(0, data.rfind(_BETWEEN, 0, len(data) * sample // (samples - 1))) if sample else 0
-            stop = data.find(_BETWEEN, start + 1)
-            record = data[start : stop if stop >= 0 else len(data)]
-            if not (_IDENTITY in record and _SOURCE in record and _NAME in record and _REGION in record):
-                return False
-            if sample == 0 and any(beginning in record for beginning in self._beginnings):
-                return False
-        return True
+        known = form_of(data, self._beginnings)
+        assert known is not None
+        return known[0].decoded(data, columns)
 
     def may_match(self, row: Row) -> bool:
         """Tell whether a record has a clue of each set that some rule needs."""
@@ -155,16 +124,14 @@ class Sift:
             bits |= held(row[column])
         return self._suffices(bits)
 
-    def _cut(self, data: bytes, end: int) -> list[bytes]:
+    def _cut(self, data: bytes, form: Form) -> list[bytes]:
         """Return the records in which a word stands, or what may be spelt otherwise."""
         unclear = [_ESCAPE] if data.isascii() else [_ESCAPE, *_FOLDED]
         places = sorted([*_places(data, unclear), *_places(sz.translate(data, _LOWER), self._words)])
         found, stop = [], 0
         for place in places:
             if place >= stop:
-                before, after = sz.rfind(data, _BETWEEN, 0, place), sz.find(data, _BETWEEN, place)
-                start = before + len(b"},") if before >= 0 else len(_OPENING)
-                stop = after + len(b"}") if after >= 0 else end
+                start, stop = form.record(data, place)
                 found.append(data[start:stop])
         return found
 

@@ -58,9 +58,17 @@ class Unpacked:
         self._limit = limit
         self._decoder: codecs.IncrementalDecoder | None = None
         self._begun = False
+        self._unread = b""
+
+    def unread(self, data: bytes) -> None:
+        """Take back what was read last."""
+        self._unread = data
 
     def read(self, size: int) -> bytes:
         """Return at most so many bytes of UTF-8, or a few more; none at the end, or where nothing more can be read."""
+        if self._unread:
+            data, self._unread = self._unread[:size], self._unread[size:]
+            return data
         try:
             return self._read(size)
         except UNREADABLE as error:

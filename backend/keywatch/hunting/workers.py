@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import islice
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -29,7 +30,9 @@ from keywatch.hunting.selection import Selection
 from keywatch.hunting.sift import Needs, Sift
 
 #: Files that one worker reads at a time.
-_CHUNK = 64
+_CHUNK = 16
+#: Chunks that are read before they are asked for, for each worker.
+_AHEAD = 2
 #: Parameters of mallopt(3), as malloc.h numbers them, and the bytes to keep; glibc takes no more for the first of them.
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _KEPT = -3, -1, 32 * 2**20
 
@@ -53,8 +56,7 @@ def reading(
     if workers < 2:  # noqa: PLR2004
         own, chunks = list(files), []
     with _pool(workers, (needs, columns.names, selection, limit), needed=bool(chunks)) as pool:
-        futures = deque((chunk, pool.submit(_read_chunk, chunk)) for chunk in chunks) if pool else deque()
-        yield _parts(own, Reader(Sift(needs, columns), selection, limit), futures)
+        yield _parts(own, Reader(Sift(needs, columns), selection, limit), pool, iter(chunks), workers * _AHEAD)
 
 
 @contextmanager
@@ -71,8 +73,15 @@ def _pool(workers: int, arguments: tuple[Any, ...], *, needed: bool) -> Iterator
             raise
 
 
-def _parts(own: Sequence[str], reader: Reader, futures: deque[tuple[list[str], Future[Part]]]) -> Iterator[Part]:
-    while futures:
+def _parts(
+    own: Sequence[str], reader: Reader, pool: ProcessPoolExecutor | None, chunks: Iterator[list[str]], ahead: int
+) -> Iterator[Part]:
+    """Yield what is read, and never hold more than a few parts that nobody has asked for yet."""
+    futures: deque[tuple[list[str], Future[Part]]] = deque()
+    while pool is not None:
+        futures += ((chunk, _submitted(pool, chunk)) for chunk in islice(chunks, ahead - len(futures)))
+        if not futures:
+            break
         chunk, future = futures.popleft()  # and what it holds is freed
         try:
             yield future.result()
@@ -84,6 +93,16 @@ def _parts(own: Sequence[str], reader: Reader, futures: deque[tuple[list[str], F
             yield _table([], reader), coverage
     for start in range(0, len(own), _CHUNK):
         yield _read_table(own[start : start + _CHUNK], reader)
+
+
+def _submitted(pool: ProcessPoolExecutor, chunk: list[str]) -> Future[Part]:
+    """Have a chunk read; where the processes are gone, that is what its result says."""
+    try:
+        return pool.submit(_read_chunk, chunk)
+    except BrokenProcessPool as error:
+        failed: Future[Part] = Future()
+        failed.set_exception(error)
+        return failed
 
 
 _reader: Reader

@@ -7,13 +7,11 @@ from collections.abc import Iterable, Iterator
 import click
 
 from keywatch.errors import printable
-from keywatch.hunting.cases import Case
+from keywatch.hunting.cases import Case, Values
 from keywatch.words import counted, wrapped
 
 #: Colours of the levels, as click names them.
 _COLOURS = {"critical": "bright_red", "high": "red", "medium": "yellow"}
-#: Of more values than these, the others are counted.
-_MOST = 10
 _INDENT, _LABEL = 2, 11
 _NARROWEST = 40
 
@@ -39,36 +37,33 @@ def facts(case: Case) -> Iterator[tuple[str, str]]:
     seen = f"{_time(case.first_seen)}"
     if case.last_seen != case.first_seen:
         seen += f" to {_time(case.last_seen)}"
-    if case.found is None:
+    if case.count is None:
         yield "alerts", str(case.alerts)
     yield "seen", seen
-    if case.found is not None:
-        values = f": {listed(case.values)}" if case.values else ""
+    if case.count is not None:
+        values = f": {', '.join(case.values)}" if case.values else ""
         yield "counted", f"{case.count} in one window{values}"
-    yield "principal", listed(case.principals)
-    yield "account", listed(case.accounts)
-    yield "key", listed(case.keys)
-    yield "address", listed(case.addresses)
-    yield "user agent", listed(case.agents)
-    yield "called", tally(case.calls)
-    yield "in", listed(case.regions)
-    yield (
-        "failed",
-        f"{case.failed} of {counted(case.events, 'call')}{f': {tally(case.failures)}' if case.failed else ''}",
-    )
+    for label in ("principal", "account", "key", "address", "user agent"):
+        yield label, listed(case.facts.get(label))
+    yield "called", tally(case.facts.get("called"))
+    yield "in", listed(case.facts.get("in"))
+    why = f": {tally(case.facts.get('failed'))}" if case.failed else ""
+    yield "failed", f"{case.failed} of {counted(case.events, 'call')}{why}"
     yield "worked", str(case.events - case.failed)
 
 
-def listed(values: list[str]) -> str:
-    """Return values as a list; of many, how many more there are."""
-    more = len(values) - _MOST
-    return ", ".join(values[:_MOST]) + (f" and {more} more" if more > 0 else "") or "-"
+def listed(values: Values | None) -> str:
+    """Return values as a list in their order; of many, the most frequent, and how many more there are."""
+    return _joined(sorted(values.counts), values.more) if values else "-"
 
 
-def tally(counts: dict[str, int]) -> str:
+def tally(values: Values | None) -> str:
     """Return values with how often each is there, the most frequent first."""
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return listed([f"{value} ({count})" for value, count in ordered])
+    return _joined([f"{value} ({count})" for value, count in values.counts.items()], values.more) if values else "-"
+
+
+def _joined(texts: list[str], more: int) -> str:
+    return ", ".join(texts) + (f" and {more} more" if more else "") or "-"
 
 
 def _time(time: object) -> str:

@@ -105,21 +105,22 @@ def _view(alerts: Alerts, number: int, case: Case) -> dict[str, Any]:
     steps = guide.steps if guide is not None else {}
     fields = dict.fromkeys(name for text in steps.values() for _, name, _, _ in Formatter().parse(text) if name)
     known = {name for name, *_ in alerts.connection.execute("DESCRIBE cloudtrail").fetchall()}
-    values = values_behind(alerts, case, [name for name in fields if name in known])
+    values = {name: listed(values_behind(alerts, case, name)) for name in fields if name in known}
     return {
         "number": number,
         "case": case,
+        "who": listed(case.facts.get("principal")),
         "facts": list(facts(case)),
         "description": case.rule.description or "",
         "steps": [(title, _filled(text, values)) for title, text in steps.items()],
     }
 
 
-def _filled(text: str, values: dict[str, list[str]]) -> list[tuple[str, bool]]:
+def _filled(text: str, values: dict[str, str]) -> list[tuple[str, bool]]:
     """Return the pieces of a step, each with whether it is the alert's own."""
     pieces = []
     for literal, name, _, _ in Formatter().parse(text):
         pieces.append((literal, False))
         if name:
-            pieces.append((listed(values.get(name, [])) if values.get(name) else "(none)", True))
+            pieces.append((values.get(name, "-"), True))
     return pieces
