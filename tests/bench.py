@@ -2,7 +2,8 @@
 
 The floor is measured twice: as isal comes, and with the memory kept between files, as `keywatch` does it.
 
-Prints a table in Markdown. Sizes are everyday events: `make bench EVENTS="100000 1000000"`.
+Prints tables in Markdown. Sizes are everyday events: `make bench EVENTS="100000 1000000"`. The second table is of many
+rules and many alerts, with rules that are made here: the first of them matches every event.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL
 
+import msgspec
 import psutil
+import yaml
 from isal import igzip
 
+from keywatch.hunting import simulate
 from keywatch.hunting.workers import keep_freed_memory
 
 FOLDER = Path(__file__).parents[1] / "build" / "bench"
@@ -46,25 +50,79 @@ def floor(files: list[str], prepare: Callable[[], object] | None = None) -> tupl
     return time.perf_counter() - began, size
 
 
-def hunt(folder: Path) -> tuple[float, float]:
+def hunt(*arguments: str | Path) -> tuple[float, float]:
     """Return the wall time and the CPU time of the program and its workers."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
-    subprocess.run([*HUNT, str(folder)], check=True, capture_output=True)
+    subprocess.run([*HUNT, *map(str, arguments)], check=True, stdout=DEVNULL, stderr=DEVNULL)
     wall = time.perf_counter() - began
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def memory(folder: Path) -> int:
+def memory(*arguments: str | Path) -> int:
     """Return the most bytes that the program and its workers have together, in a run of its own: looking takes time."""
-    process = psutil.Popen([*HUNT, str(folder)], stdout=DEVNULL, stderr=DEVNULL)
+    process = psutil.Popen([*HUNT, *map(str, arguments)], stdout=DEVNULL, stderr=DEVNULL)
     most = 0
     while process.poll() is None:
         with suppress(psutil.NoSuchProcess):
             most = max(most, sum(one.memory_info().rss for one in [process, *process.children(recursive=True)]))
         time.sleep(0.05)
     return most
+
+
+def made(number: int) -> Path:
+    """Write rules of single events: one that matches each, others a call of the simulation, the rest none."""
+    script = yaml.safe_load((Path(simulate.__file__).with_suffix(".yml")).read_text(encoding="utf-8"))
+    names = ["*", *(call["name"] for call in script["calls"])]
+    path = FOLDER / f"{number}-rules.yml"
+    rules = [
+        {
+            "title": f"Rule {one}",
+            "name": f"rule_{one}",
+            "level": "low",
+            "logsource": {"product": "aws", "service": "cloudtrail"},
+            "detection": {
+                "a": {"eventName": names[one] if one < len(names) else f"Call{one}"},
+                "b": {"userAgent|contains": f"agent{one}"},
+                "condition": "a and not b",
+            },
+        }
+        for one in range(number)
+    ]
+    path.write_text(yaml.safe_dump_all(rules), encoding="utf-8")
+    return path
+
+
+def lines(folder: Path, most: int) -> Path:
+    """Write the events of a folder one a line, at most so many."""
+    path = FOLDER / f"{folder.name}-{most}.ndjson"
+    left = most
+    with path.open("wb") as stream:
+        for file in sorted(folder.rglob("*.json.gz")):
+            records = msgspec.json.decode(igzip.decompress(file.read_bytes()))["Records"][:left]
+            stream.writelines(msgspec.json.encode(record) + b"\n" for record in records)
+            left -= len(records)
+    return path
+
+
+def many(folder: Path) -> None:
+    """Measure many rules and many alerts on the events of a folder, and events one a line."""
+    print("\n| Events | Input | Rules | Hunt | CPU | Memory |")
+    print("|---:|---|---:|---:|---:|---:|")
+    few, flat = lines(folder, 500), lines(folder, 200_000)
+    cases: list[tuple[str, str, Path, int]] = [
+        (folder.name, "AWS's files", folder, 1),
+        (folder.name, "AWS's files", folder, 46),
+        (folder.name, "AWS's files", folder, 733),
+        ("500", "lines", few, 733),
+        (str(min(200_000, int(folder.name))), "lines", flat, 0),
+    ]
+    for events, what, source, number in cases:
+        options = ["--rules", made(number), source] if number else [source]
+        wall, cpu = min(hunt(*options) for _ in range(ROUNDS if source in (few, flat) else 1))
+        most = memory(*options) / 2**20
+        print(f"| {int(events):,} | {what} | {number or 'the pack'} | {wall:.2f} s | {cpu:.1f} s | {most:.0f} MB |")
 
 
 def main() -> None:
@@ -85,6 +143,7 @@ def main() -> None:
             f"| {events:,} | {len(files):,} | {size / 1e9:.2f} GB | {plain:.2f} s | {wall:.2f} s | {wall / plain:.1f} "
             f"| {tuned:.2f} s | {wall / tuned:.1f} | {cpu:.1f} s | {memory(folder) / 2**20:.0f} MB |"
         )
+    many(FOLDER / sys.argv[-1])
 
 
 if __name__ == "__main__":

@@ -58,6 +58,8 @@ def package_of(module: str) -> str:
 
 #: The parts, each of which uses only those behind it.
 PARTS = [
+    "keywatch.commands",
+    "keywatch.show",
     "keywatch.hunting",
     "keywatch.conversion",
     BACKENDS,
@@ -65,6 +67,7 @@ PARTS = [
     "keywatch.files",
     "keywatch.ending",
     "keywatch.errors",
+    "keywatch.words",
 ]
 
 
@@ -93,7 +96,7 @@ def written(page: Path, name: str, text: str) -> None:
         assert rest[: rest.index(end)] == text + "\n", "make golden"
 
 
-@pytest.mark.parametrize("part", ["packages", "conversion", "hunting", "backends", "pipelines"])
+@pytest.mark.parametrize("part", ["packages", "commands", "show", "conversion", "hunting", "backends", "pipelines"])
 def test_the_pictures_are_the_imports(part: str) -> None:
     """Every arrow is an import, and every import an arrow."""
     inside = {
@@ -139,7 +142,7 @@ def test_the_table_of_modules_is_whole() -> None:
 
 def test_no_module_is_long() -> None:
     lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
-    assert {name: count for name, count in lines.items() if count > 250 and name != "keywatch.cli"} == {}
+    assert {name: count for name, count in lines.items() if count > 250} == {}
 
 
 def test_the_field_table() -> None:

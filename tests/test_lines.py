@@ -42,7 +42,7 @@ def ids(path: Path) -> tuple[list[str | None], Coverage]:
 
 
 WANTED = [event["eventID"] for event in EVENTS]
-COMPACT = {"separators": (",", ":")}
+COMPACT: dict[str, Any] = {"separators": (",", ":")}
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from keywatch.conversion.rules import Pack
 
 PATH = click.Path(path_type=Path)
+#: New objects after which Python looks for cycles: rules make many, and hardly any cycle.
+_OBJECTS = 100_000
 
 
 class Examples(click.Command):
@@ -114,6 +116,7 @@ def load(rules: Sequence[Path], filters: Sequence[Path], settings_path: Path | N
     from keywatch.conversion.rules import load_pack
     from keywatch.conversion.settings import load_settings
 
+    gc.set_threshold(_OBJECTS, *gc.get_threshold()[1:])
     settings = load_settings(settings_path)
     pack = load_pack(list(rules), list(filters), settings, settings_path)
     # What is loaded by now stays until the end: without this, ending takes a third as long as starting.
