@@ -211,6 +211,12 @@ def test_levels_and_rules_are_chosen(tmp_path: Path) -> None:
     assert len(by_title.stdout.splitlines()) == 4
 
 
+def test_a_choice_that_leaves_no_rule_is_said(tmp_path: Path) -> None:
+    result = keywatch("hunt", "--rule", ACCESS, "--min-level", "critical", saved(EVENTS, tmp_path))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("no rule is left: ")
+
+
 def test_quiet_says_what_went_wrong_only(tmp_path: Path) -> None:
     path = saved(EVENTS, tmp_path)
     assert keywatch("hunt", "--quiet", path).stderr == ""

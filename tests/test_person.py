@@ -214,7 +214,7 @@ def make(*arguments: str, folder: Path, **environment: str) -> subprocess.Comple
     """Run make with a program that writes its arguments in place of keywatch."""
     bindir = folder / "venv" / "bin"
     bindir.mkdir(parents=True, exist_ok=True)
-    for name in ("keywatch", "pip"):
+    for name in ("keywatch", "pip", "python"):
         (bindir / name).write_text('#!/bin/sh\nfor one in "$@"; do echo "<$one>"; done\n')
         (bindir / name).chmod(0o755)
     installed = folder / "venv" / ".installed"
@@ -288,3 +288,18 @@ def test_nothing_that_is_printed_points_into_a_checkout(tmp_path: Path) -> None:
         assert not re.search(
             r"docs/|README|sigma/(?:settings|filters|guides|rules)|\bmake \w+|(?:FILTERS|SETTINGS)=", said
         )
+
+
+def test_the_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those in its first block, in an empty folder: make hands them on, and the program does what is asked."""
+    block = (ROOT / "README.md").read_text(encoding="utf-8").partition("```sh\n")[2].partition("```")[0]
+    commands = [line.partition("#")[0].split() for line in block.splitlines()]
+    assert [words[1] for words in commands] == ["convert", "simulate", "hunt", "backtest", "test"]
+    monkeypatch.chdir(tmp_path)
+    for make_, *words in commands[:-1]:
+        assert make_ == "make"
+        arguments = given(make(*words, folder=tmp_path / "stub"))
+        few = ["--events", "2000"] if "simulate" in arguments else []
+        result = keywatch(arguments[0], *few, *arguments[1:])
+        assert result.exit_code == 0, result.output
+    assert {"build", "trail", "report.html"} <= {path.name for path in tmp_path.iterdir()}

@@ -17,13 +17,15 @@ def choose(pack: Pack, names: Iterable[str], least: str | None = None) -> None:
 
     :param names: of the rules; all if there are none.
     :param least: a level, as Sigma names it; a rule that says none is medium.
-    :raises UserError: if no rule has one of the names.
+    :raises UserError: if no rule has one of the names, or none is left.
     """
     found = {id(rule) for name in names for rule in named(name, pack.outputs())}
     for rule in pack.outputs():
         below = least is not None and level_of(rule).value < SigmaLevel[least.upper()].value
         if below or (found and id(rule) not in found):
             pack.left_out.add(id(rule))
+    if pack.left_out and not pack.outputs():
+        raise UserError(f"no rule is left: none of those that are asked for has the level {least}, or a higher one")
 
 
 def named(name: str, rules: Iterable[Rule]) -> list[Rule]:

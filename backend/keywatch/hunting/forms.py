@@ -17,7 +17,8 @@ import stringzilla as sz
 
 from keywatch.hunting.columns import NO_JSON, Columns
 
-_BEGINNING = b'{"eventVersion"'
+#: What records begin with as AWS writes them.
+BEGINNING = b'{"eventVersion"'
 #: What each record has that is as CloudTrail writes it. A file with a record that has less is parsed whole, and named.
 _IDENTITIES = (b'"userIdentity":{', b'"userIdentity": {')
 _WRITTEN = [re.compile(rb'"%b": ?%b' % key) for key in ((b"userIdentity", b"{"), (b"eventSource", b'"'))]
@@ -44,7 +45,7 @@ class Form:
         :param beginnings: what keys with dots begin with; a record must have none of them.
         """
         last = len(data.rstrip())
-        if not data.startswith(self.opening + _BEGINNING) or not data.startswith(
+        if not data.startswith(self.opening + BEGINNING) or not data.startswith(
             b"}" + self.end, last - len(self.end) - 1
         ):
             return None
@@ -84,7 +85,7 @@ class Form:
     def record(self, data: bytes, place: int) -> tuple[int, int]:
         """Return where the record begins and ends in which a place lies."""
         before, after = sz.rfind(data, self.between, 0, place), sz.find(data, self.between, place)
-        start = before + len(self.between) - len(_BEGINNING) if before >= 0 else len(self.opening)
+        start = before + len(self.between) - len(BEGINNING) if before >= 0 else len(self.opening)
         return start, after + 1 if after >= 0 else len(data.rstrip()) - len(self.end)
 
     def decoded(self, data: bytes, columns: Columns) -> list[Any]:
@@ -107,9 +108,9 @@ class Form:
 
 
 FORMS = (
-    Form(b'{"Records":[', b"}," + _BEGINNING, b"]}"),
-    Form(b"", b"}\n" + _BEGINNING, b""),
-    Form(b"", b"}\r\n" + _BEGINNING, b""),
+    Form(b'{"Records":[', b"}," + BEGINNING, b"]}"),
+    Form(b"", b"}\n" + BEGINNING, b""),
+    Form(b"", b"}\r\n" + BEGINNING, b""),
 )
 
 

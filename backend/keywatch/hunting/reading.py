@@ -15,6 +15,7 @@ from keywatch.hunting.columns import NO_JSON, Columns, Row
 from keywatch.hunting.coverage import Coverage
 from keywatch.hunting.documents import documents
 from keywatch.hunting.finding import STDIN, s3
+from keywatch.hunting.forms import BEGINNING
 from keywatch.hunting.selection import Selection, There
 from keywatch.hunting.shapes import HEADINGS, Passed, Strange, lacking, records
 from keywatch.hunting.sift import Sift
@@ -73,15 +74,19 @@ class Reader:
         try:
             with _opened(file) as stream:
                 start = stream.read(_FIRST)
-                while len(start) < WHOLE and (more := stream.read(1)):
+                whole = len(start) < WHOLE
+                while whole and (more := stream.read(1)):
                     start += more + stream.read(len(start))
+                    whole = len(start) < WHOLE and not start.startswith(BEGINNING)  # lines are taken in blocks
                 coverage.files += 1
-                yield from self._rows(file, start, stream, coverage)
+                yield from self._rows(file, start, stream, coverage, whole=whole)
         except UNREADABLE as error:
             coverage.problems.append(UserError(f"can't be read: {reason(error)}", _path(file)))
 
-    def _rows(self, file: str, start: bytes, stream: io.BufferedIOBase, coverage: Coverage) -> Iterator[Row]:
-        content = unpacked(start, min(WHOLE, self.limit)) if len(start) < WHOLE else None
+    def _rows(
+        self, file: str, start: bytes, stream: io.BufferedIOBase, coverage: Coverage, *, whole: bool
+    ) -> Iterator[Row]:
+        content = unpacked(start, min(WHOLE, self.limit)) if whole else None
         sifted = None if content is None else self._sifted(content, coverage)
         if sifted is not None:
             rows, total = sifted

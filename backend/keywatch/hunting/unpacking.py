@@ -146,7 +146,7 @@ class _Rest(io.RawIOBase):
 
     def __init__(self, start: bytes, stream: io.BufferedIOBase) -> None:
         super().__init__()
-        self._start = start
+        self._start = memoryview(start)  # of which the rest is no copy
         self._some = getattr(stream, "read1", stream.read)  # what is there, and does not wait for more
 
     def readable(self) -> bool:
