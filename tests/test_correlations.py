@@ -155,7 +155,9 @@ def test_what_is_found_is_what_the_definition_says(
     says = rule["correlation"]
     path = written([*rules_of(says), rule], tmp_path)
     if needs(says) & LACKS[engine_name]:
-        with pytest.raises(UserError, match=r"has no sliding window here|needs group-by|aliases of fields have no form"):
+        with pytest.raises(
+            UserError, match=r"has no sliding window here|needs group-by|aliases of fields have no form"
+        ):
             engine.converted(rules=[path])
         return
     conversion = engine.converted(rules=[path])
