@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from hypothesis import strategies as st
 from keywatch.errors import UserError
 from packs import converted, one_rule, written
 
+#: YAML that stands for five million values.
+ALIASES = "a: &a [x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in pairwise("abcdefgh")
+)
 #: Signs that mean something in a query language, in a template or on a command line, and letters that look alike.
 _SIGNS = [*"'\"`\\|*?%_$;#=,.:/<>!&^~@+- ()[]{}", "${x}", "$x$", "%s", "{{x}}", "--", "/*", "*/", "&&", "||"]
 _SIGNS += ["\n", "\t", "\0", "\x1b", "\u2028", "\u202e", "ä", "Ä", "名", "😀", "＊", "К", "Κ", "\u212a", "ı", "ß", "Σ"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 from sigma.pipelines.keywatch._pack import PACK, guides
 
 from events import DENIED
+from hostile import ALIASES
 from keywatch.conversion.targets import TARGETS
 from packs import counting_names, keywatch, one_rule, written
 
@@ -91,6 +93,35 @@ def test_a_correlation_of_a_rule_that_fails_is_named_too(tmp_path: Path) -> None
     assert "1 detection for splunk" in result.stderr
     path = written([base, correlation], tmp_path)
     assert keywatch("convert", "splunk", "--rules", path, "--out", tmp_path / "out").exit_code == 0
+
+
+_HEAD = "title: x\nname: n\nlogsource: {service: cloudtrail}\ndetection:\n  a: {eventName: x}\n"
+_TEMPORAL = "---\ntitle: y\ncorrelation: {type: temporal, rules: [n], timespan: 5m, condition: %s}\n"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("option", ["--rules", "--filters"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        ALIASES,
+        "a: &a [*a]",
+        "a: " + "[" * 100_000,
+        "\n".join(" " * depth + "a:" for depth in range(3000)),
+        f"{_HEAD}  condition: {'not ' * 5000}a\n",
+        f"{_HEAD}  condition: a\n" + _TEMPORAL % ("not " * 5000 + "n"),
+        _HEAD.replace("{eventName: x}", f"{{eventName|re: '{'(' * 3000}{')' * 3000}'}}") + "  condition: a\n",
+    ],
+)
+def test_a_bomb_is_a_line(target: str, option: str, text: str, tmp_path: Path) -> None:
+    path, good = tmp_path / "bomb.yml", rule(tmp_path, "detection:\n  a:\n    eventName: x\n  condition: a")
+    path.write_text(text)
+    began = time.process_time()
+    options = [] if option == "--rules" else ["--rules", str(good)]
+    result = keywatch("convert", target, *options, option, path, "--out", tmp_path / "out")
+    assert time.process_time() - began < 2
+    assert result.exit_code == 2
+    assert len([line for line in result.stderr.splitlines() if line.startswith(f"{path}:")]) == 1
 
 
 def test_a_rule_that_can_not_be_written_does_not_stop_the_others(tmp_path: Path) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import resource
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,3 +99,85 @@ def test_a_folder_that_a_person_names_keeps_what_is_in_it(target: str, tmp_path:
         mine = [path for path in folder.rglob("mine*") if path.is_file()]
         assert mine
         assert {path.read_text() for path in mine} == {"mine"}
+
+
+def small_disk() -> None:
+    """Let no file become larger than 4 kB, as a disk that is nearly full does."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+
+def on_a_small_disk(*arguments: str | Path) -> list[str]:
+    """Run the program; return what it says, of a run that failed."""
+    command = [sys.executable, "-m", "keywatch.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=small_disk)
+    assert done.returncode == 2
+    return done.stderr.splitlines()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_on_a_full_disk_all_of_an_earlier_conversion_stays(target: str, tmp_path: Path) -> None:
+    off = tmp_path / "settings.yaml"
+    off.write_text(f"rules: {{{next(iter(guides()))}: {{enabled: false}}}}")
+    out = tmp_path / "out"
+    assert keywatch("convert", target, "--out", out).stdout
+    before = contents(out)
+    said = on_a_small_disk("convert", target, "--out", out, "--settings", off)
+    assert contents(out) == before
+    assert said[-1].startswith(f"{out}/")
+    assert said[-1].endswith(": can't be written: File too large")
+    assert said[-1].split(": ")[0] in {str(out / name) for name in before}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_file_of_somebody_else_is_not_written_over(target: str, tmp_path: Path) -> None:
+    output_format = next(iter(TARGETS[target].formats))
+    names = keywatch("convert", target, "--format", output_format, "--out", tmp_path / "first").stdout.splitlines()
+    mine = tmp_path / "out" / Path(names[-1]).relative_to(tmp_path / "first")
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    result = keywatch("convert", target, "--format", output_format, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.output == (
+        f"{mine}: there is such a file, which this conversion did not write; move it, or choose another folder\n"
+    )
+    assert contents(tmp_path / "out") == {mine.relative_to(tmp_path / "out").as_posix(): b"mine"}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_rules_named_like_a_bundle_or_like_each_other_are_all_written(target: str, tmp_path: Path) -> None:
+    folder = tmp_path / "rules"
+    folder.mkdir()
+    stems = ("all", "All", "keywatch", "savedsearches", "terraform", "a\x1b[31m\nb", ".hidden", "x" * 240)
+    for number, stem in enumerate(stems):
+        path = written([one_rule({"eventName": f"Call{number}"}, title=f"Rule {number}", name=f"r{number}")], folder)
+        path.rename(folder / f"{stem}.yml")
+    for output_format in TARGETS[target].formats:
+        out = tmp_path / output_format
+        result = keywatch("convert", target, "--format", output_format, "--rules", folder, "--out", out)
+        assert result.exit_code == 0, result.output
+        there = contents(out)
+        assert len({name.casefold() for name in there}) == len(there) == len(result.stdout.splitlines()) + 1
+        if "app" not in output_format:  # which is packed
+            everything = b"".join(there.values()).lower()
+            assert all(f"call{number}".encode() in everything for number in range(len(stems)))
+        assert "\x1b" not in result.output
+
+
+def test_terminals_get_no_escapes_from_names(tmp_path: Path) -> None:
+    folder = tmp_path / "a\x1b[31m\nb"
+    result = keywatch("convert", "splunk", "--out", folder)
+    assert result.stdout == f"{tmp_path}/a\\x1b[31m\\nb/savedsearches.conf\n"
+
+
+def test_what_an_unfinished_conversion_left_is_known_to_the_next(tmp_path: Path) -> None:
+    """The manifest comes first, so that what stands in it is replaced and removed, whether it was written or not."""
+    keep(tmp_path, "athena sql", {"a.sql": b"a", "b.sql": b"b"})
+    (tmp_path / "b.sql").write_bytes(b"of the run before")
+    keep(tmp_path, "athena sql", {"b.sql": b"b"})
+    assert contents(tmp_path).keys() == {".keywatch.json", "b.sql"}
+    assert (tmp_path / "b.sql").read_bytes() == b"b"

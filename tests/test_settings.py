@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from sigma.pipelines.keywatch._pack import PACK, guides
 
 from events import DENIED
+from hostile import ALIASES
 from packs import keywatch
 
 BASE_ID = "00000000-0000-4000-8000-00000000000{}"
@@ -32,16 +34,24 @@ BASE = PACK / "rules/cloud/aws/cloudtrail/aws_cloudtrail_denied_enumeration_long
         (f"rules:\n    {DENIED}:\n        timespan: 30", 3, "'30' is not a timespan, such as 15m or 1h"),
         ("rules: [1]", 1, "is not"),
         ("splunk: {index", 2, "not YAML"),
+        (ALIASES, 6,
+         "more than 100000 values, its aliases counted"),
+        ("a: &a [*a]", 1, "more than 100000 values"),
+        ("a: " + "[" * 100_000, 1, "nested deeper than 50"),
+        ("\n".join(" " * depth + "a:" for depth in range(3000)), 50, "nested deeper than 50"),
+        ("placeholders: {a: [" + "not " * 5000 + "]}\nx: 1", 2, "there is no setting 'x'"),
     ],
-)
+)  # fmt: skip
 def test_settings_that_make_no_sense(setting: str, line: int, says: str, tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text(f"{setting}\n")
+    began = time.process_time()
     result = keywatch("convert", "splunk", "--out", tmp_path / "out", "--settings", path)
     assert result.exit_code == 2
     assert f"{path}:{line}: " in result.output
     assert says in result.output
     assert len(result.output.splitlines()) == 1
+    assert time.process_time() - began < 2
     assert not (tmp_path / "out").exists()
 
 
@@ -94,3 +104,16 @@ def test_a_rule_that_is_turned_off_is_not_converted_and_so_no_problem(tmp_path: 
     result = keywatch("convert", "elasticsearch", "--format", "lucene", "--out", tmp_path, "--settings", path)
     assert result.exit_code == 0, result.output
     assert f"{len(guides()) - len(off)} detections for elasticsearch" in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("a: 2026-99-99", "month must be in 1..12"), (f"a: {'9' * 5000}", "Exceeds the limit"), ("a: \x01", "not YAML: "),
+     ("&a a: *b", "not YAML"), ("<<: 1", "not YAML")],
+)  # fmt: skip
+def test_settings_that_can_not_be_read(text: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    [line] = keywatch("convert", "splunk", "--settings", path).output.splitlines()
+    assert line.startswith(f"{path}:")
+    assert says in line

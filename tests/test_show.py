@@ -97,6 +97,22 @@ def test_a_terminal_gets_no_escapes_and_no_markup_from_rules(tmp_path: Path) -> 
         assert "\x1b" not in result.output
 
 
+@pytest.mark.parametrize("output_format", ["table", "ndjson", "csv"])
+def test_no_format_has_what_a_terminal_obeys(output_format: str, tmp_path: Path) -> None:
+    title = "=1+1 \x1b[31m \x7f \x85 \x9b1m \u202e \u2066 \u2028 \U000e0001 ä"
+    rules = written([one_rule({"eventName|startswith": "List"}, title=title, level="low")], tmp_path)
+    path = saved([denied(0, 0, arn=f"{MALLORY}{HOSTILE}{title}")], tmp_path)
+    stdout = keywatch("hunt", "--rules", rules, "--format", output_format, path, COLUMNS="200").stdout
+    assert stdout.replace("\r\n", "").replace("\n", "").isprintable()
+    if output_format == "ndjson":
+        [line] = stdout.splitlines()
+        assert json.loads(line)["title"] == title
+        assert " ä" in line
+    if output_format == "csv":
+        [row] = csv.DictReader(StringIO(stdout))
+        assert row["title"].startswith("'=1+1")
+
+
 def test_a_terminal_gets_no_escapes_from_problems(tmp_path: Path) -> None:
     rules = written([one_rule({"a\x1b[31mb": "x"}, title="\x1b[31m")], tmp_path)
     stderr = keywatch("hunt", *SEED, "--rules", rules, tmp_path / "gone\x1b[31m\n.json").stderr

@@ -16,7 +16,7 @@ import click  # noqa: E402
 
 from keywatch.commands import converting, explaining, hunting  # noqa: E402
 from keywatch.commands.options import Examples  # noqa: E402
-from keywatch.errors import UserError  # noqa: E402
+from keywatch.errors import UserError, printable  # noqa: E402
 
 
 class _Group(Examples, click.Group):
@@ -48,7 +48,8 @@ def _output() -> Iterator[None]:
         if sys.stdout is not None:  # what is still to be written is written nowhere, without a word
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         with suppress(OSError):
-            click.echo(f"{error.filename or 'standard output'}: can't be written: {error.strerror}", err=True)
+            where = printable(str(error.filename or "standard output"))
+            click.echo(f"{where}: can't be written: {error.strerror}", err=True)
         sys.exit(2)
 
 

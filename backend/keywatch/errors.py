@@ -19,12 +19,17 @@ class UserError(Exception):
     def __str__(self) -> str:
         """Return the one line."""
         where = f"{self.place}: " if self.place else ""
-        return printable(where + " ".join(self.message.split()))
+        return printable(where) + one_line(self.message)
 
     @property
     def place(self) -> str:
         """Return where it is wrong: `file:line`."""
         return "" if self.path is None else f"{self.path}:{self.line}" if self.line else str(self.path)
+
+
+def one_line(text: str) -> str:
+    """Return a text for one line of a terminal, with a space in place of each stretch of blanks and line breaks."""
+    return printable(" ".join(text.split()))
 
 
 def printable(text: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from errno import EISDIR
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,16 +15,18 @@ from keywatch.errors import UserError
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path, *, named: bool = True) -> Iterator[None]:
     """Turn a failure to write into an error of one line.
 
     :param path: what is named where the failure names no file, as a full disk does not.
+    :param named: whether a file that the failure names is one that a person knows.
     :raises UserError: if something could not be written.
     """
     try:
         yield
     except OSError as error:
-        raise UserError(f"can't be written: {error.strerror}", Path(error.filename or path)) from error
+        known = error.filename if named else None
+        raise UserError(f"can't be written: {error.strerror or error}", Path(known or path)) from error
 
 
 def replace(path: Path, content: str | bytes) -> None:
@@ -59,6 +62,52 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             raise
         finally:
             made.unlink(missing_ok=True)
+
+
+def replace_all(contents: Mapping[Path, str | bytes], before: Callable[[], None] = lambda: None) -> None:
+    """Write files, in place of earlier ones of their names. Folders are made as they are needed.
+
+    All are written beside the old ones first, so that a disk that fills up leaves every old one in its place.
+    :param before: is called when all are written, and before any takes its place.
+    :raises UserError: if one could not be written.
+    """
+    staged: dict[Path, Path] = {}
+    devices: dict[Path, bytes] = {}
+
+    def clean() -> None:
+        for temporary in staged.values():
+            temporary.unlink(missing_ok=True)
+
+    with cleaning(clean), ExitStack() as stack:
+        stack.callback(clean)
+        for path, content in contents.items():
+            data = content.encode() if isinstance(content, str) else content
+            with writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if path.is_dir():
+                    raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+                if path.exists() and not path.is_file():  # /dev/stdout and the like
+                    devices[path] = data
+                else:
+                    # Where the path is a link, what it leads to is replaced.
+                    _stage(Path(os.path.realpath(path)), data, staged)
+        before()
+        for path, data in devices.items():
+            with writing(path):
+                path.write_bytes(data)
+        for path, temporary in staged.items():
+            with writing(path, named=False):
+                temporary.replace(path)
+
+
+def _stage(path: Path, content: bytes, staged: dict[Path, Path]) -> None:
+    """Write what is to take the place of a file beside it, and note where."""
+    with writing(path, named=False):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".keywatch-")
+        staged[path] = Path(name)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        staged[path].chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
 
 
 def _umask() -> int:

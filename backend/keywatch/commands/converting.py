@@ -10,7 +10,7 @@ import click
 
 from keywatch.commands.options import PATH, Choice, Examples, load, pack_options, tell
 from keywatch.conversion.targets import TARGETS
-from keywatch.errors import UserError
+from keywatch.errors import UserError, one_line, printable
 from keywatch.words import counted, nothing_called
 
 
@@ -58,7 +58,7 @@ def convert(
     from keywatch.conversion.convert import convert as run
     from keywatch.conversion.convert import write
 
-    warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
+    warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {one_line(str(message))}", err=True)
     output_format = format_of(target, output_format)
     methods = TARGETS[target].formats[output_format].correlation_methods or {}
     if method is not None and method not in methods:
@@ -67,7 +67,7 @@ def convert(
     conversion = run(pack, TARGETS[target], values, output_format, method)
     written = write(conversion, out or Path("build", target))
     for path in written:
-        click.echo(path)
+        click.echo(printable(str(path)))
     click.echo(f"\n{counted(len(conversion.queries), 'detection')} for {target}, format {output_format}.", err=True)
     if written:
         click.echo(f"To import: {conversion.backend.import_steps[output_format]}", err=True)
@@ -102,7 +102,7 @@ def upstream(folder: Path) -> None:
     from keywatch.conversion.upstream import upstream as run
 
     for path in run(folder):
-        click.echo(path)
+        click.echo(printable(str(path)))
 
 
 @click.command()

@@ -12,7 +12,7 @@ import click
 
 from keywatch.commands.options import PATH, Choice, Examples, Moment, RuleName, load, pack_options, tell
 from keywatch.conversion.targets import TARGETS
-from keywatch.errors import UserError
+from keywatch.errors import UserError, one_line, printable
 from keywatch.words import counted
 
 LEVELS = ("informational", "low", "medium", "high", "critical")
@@ -169,12 +169,14 @@ def backtest(
 
     if write is not None and max_per_week is None:
         raise UserError("--write needs --max-per-week: the rate that the thresholds are chosen for")
-    values = load_settings(settings)
+    # What the figures are written into says what they are about.
+    own = (settings, write if write and write.is_file() else None)
+    values = load_settings(*own)
     coverage = Coverage()
     try:
         with progress(coverage) as shown:
             result = run(
-                lambda: load_pack(list(rules), list(filters), values, settings),
+                lambda: load_pack(list(rules), list(filters), values, *own),
                 values,
                 paths,
                 Selection(start, end, accounts, regions),
@@ -191,10 +193,10 @@ def backtest(
         from keywatch.hunting.report import report as render
 
         replace(report, render(result, max_per_week))
-        click.echo(f"Report: {report}", err=True)
+        click.echo(f"Report: {printable(str(report))}", err=True)
     if write is not None and max_per_week is not None:
-        for line in write_proposals(result, max_per_week, write):
-            click.echo(f"{write}: {line}", err=True)
+        for line in write_proposals(result, max_per_week, write, values):
+            click.echo(f"{printable(str(write))}: {one_line(line)}", err=True)
     problems = tell(result.problems)
     click.echo(summary(coverage, problems), err=True)
     if problems:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,6 @@ from keywatch.conversion.problems import problem_of
 from keywatch.conversion.rules import Pack
 from keywatch.conversion.targets import Target
 from keywatch.errors import UserError
-from keywatch.files import replace
 
 
 @dataclass
@@ -48,6 +50,7 @@ def convert(
     conversion = Conversion(target, backend, output_format)
     outputs = {id(rule) for rule in pack.outputs()}
     failed: set[int] = set()
+    names = _Names(backend.files[output_format])
     for rule in pack.in_order():
         try:
             for reference in getattr(rule, "referenced_rules", ()):
@@ -62,7 +65,7 @@ def convert(
             conversion.problems.append(problem_of(error, rule))
             continue
         if id(rule) in outputs:
-            name = _file_stem(rule, conversion.queries)
+            name = names.take(rule)
             conversion.queries[name] = queries
             conversion.rules[name] = rule
     return conversion
@@ -78,8 +81,6 @@ def write(conversion: Conversion, out: Path) -> list[Path]:
     artefacts = _artefacts(conversion)
     if artefacts or out.exists():
         with alone_in(out):
-            for name, content in artefacts.items():
-                replace(out / name, content)
             keep(out, f"{conversion.target.name} {conversion.output_format}", artefacts)
     return [out / name for name in artefacts]
 
@@ -105,8 +106,22 @@ def _artefacts(conversion: Conversion) -> dict[str, bytes]:
         return made(conversion.queries) if conversion.queries else {}
 
 
-def _file_stem(rule: Rule, taken: dict[str, Any]) -> str:
-    stem = rule.source.path.stem if rule.source else str(rule.id)
-    if stem not in taken:
-        return stem
-    return next(name for number in range(2, len(taken) + 3) if (name := f"{stem}_{number}") not in taken)
+class _Names:
+    """The names of rules' files: that of the file that a rule is from, with a number where another has it."""
+
+    def __init__(self, files: Iterable[str]) -> None:
+        """Begin with the files of a format, as backends declare them: some are written once, for all rules."""
+        self._of_a_rule = ["{rule}", *(pattern for pattern in files if "{rule}" in pattern)]
+        self._taken = {pattern.casefold() for pattern in files}
+
+    def take(self, rule: Rule) -> str:
+        own = rule.source.path.stem if rule.source else str(rule.id)
+        # A name that any system takes, whatever comes behind it, and that no terminal obeys.
+        stem = re.sub(r"[^\w.+ -]", "_", own).lstrip(".").encode()[:150].decode(errors="ignore") or "rule"
+        for name in chain([stem], (f"{stem}_{number}" for number in count(2))):
+            # Some systems take `All` and `all` for one.
+            paths = {pattern.format(rule=name).casefold() for pattern in self._of_a_rule}
+            if self._taken.isdisjoint(paths):
+                break
+        self._taken |= paths
+        return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,14 +65,12 @@ def _documents(path: Path) -> list[Document]:
     found = []
     try:
         text = path.read_text(encoding="utf-8")
-        _refuse_depth(text, path)
+        refuse_bombs(text, path)
         loader = SigmaYAMLLoader(text)
         while loader.check_node():
             node = loader.get_node()
             assert node is not None
             line = node.start_mark.line + 1
-            if "&" in text:
-                _refuse_aliases(node, path, line)
             content = loader.construct_document(node)
             if content is None:
                 continue
@@ -85,7 +84,7 @@ def _documents(path: Path) -> list[Document]:
     except (TypeError, ValueError) as error:  # a key that is a list, a date that there is not, a byte that is no UTF-8
         raise UserError(f"can't be read: {error}", path) from error
     except RecursionError as error:
-        raise UserError(f"nested deeper than {_DEEPEST}; a rule is flat", path) from error
+        raise UserError(_TOO_DEEP, path) from error
     except OSError as error:
         raise UserError(error.strerror or str(error), path) from error
     if not found:
@@ -96,35 +95,36 @@ def _documents(path: Path) -> list[Document]:
 _NO_RULE = "not a Sigma rule: a mapping with title, logsource and detection is wanted"
 
 
-def _refuse_depth(text: str, path: Path) -> None:
-    """Refuse a file that is nested deeper than a rule can be, before it is built.
+_TOO_DEEP = f"nested deeper than {_DEEPEST}; rules and settings are flat"
 
+
+def refuse_bombs(text: str, path: Path) -> None:
+    """Refuse a YAML file that is nested deeper, or larger with its aliases, than rules and settings can be.
+
+    Nothing is built to find that out. What is not YAML is passed over.
     :raises UserError: for such a one.
     """
-    if text.count("[") + text.count("{") <= _DEEPEST and " " * _DEEPEST not in text:
-        return
-    depth = 0
-    for event in yaml.parse(text, yaml.CSafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
-            mark = event.start_mark
-            raise UserError(f"nested deeper than {_DEEPEST}; a rule is flat", path, mark.line + 1 if mark else 1)
-
-
-def _refuse_aliases(root: yaml.Node, path: Path, line: int) -> None:
-    """Refuse a document that is larger than a rule can be, its aliases counted, before it is built.
-
-    :raises UserError: for such a one.
-    """
-    sizes: dict[int, int] = {}
-
-    def size(node: yaml.Node) -> int:
-        if id(node) not in sizes:
-            sizes[id(node)] = 1
-            children = node.value if isinstance(node.value, list) else []
-            flat = [child for item in children for child in (item if isinstance(item, tuple) else (item,))]
-            sizes[id(node)] += sum(map(size, flat))
-        return sizes[id(node)]
-
-    if size(root) > _MOST_NODES:
-        raise UserError(f"more than {_MOST_NODES} values, its aliases counted; a rule has a few", path, line)
+    sizes = [0]  # of the document, and of each collection that is open, its aliases counted
+    anchors: list[str | None] = [None]
+    known: dict[str | None, int] = {}
+    with suppress(yaml.YAMLError):
+        for event in yaml.parse(text, yaml.CSafeLoader):
+            if isinstance(event, yaml.CollectionStartEvent):
+                sizes.append(1)
+                anchors.append(event.anchor)
+            elif isinstance(event, yaml.AliasEvent):
+                stands_in_itself = event.anchor in anchors
+                sizes[-1] += _MOST_NODES if stands_in_itself else known.get(event.anchor, 0)
+            elif isinstance(event, yaml.NodeEvent):
+                sizes[-1] += 1
+                known[event.anchor] = 1
+            elif isinstance(event, yaml.DocumentStartEvent):
+                sizes = [0]
+            elif isinstance(event, yaml.CollectionEndEvent):
+                known[anchors.pop()] = size = sizes.pop()
+                sizes[-1] += size
+            line = event.start_mark.line + 1 if event.start_mark else None
+            if len(sizes) > _DEEPEST:
+                raise UserError(_TOO_DEEP, path, line)
+            if sizes[-1] > _MOST_NODES:
+                raise UserError(f"more than {_MOST_NODES} values, its aliases counted", path, line)

@@ -51,18 +51,17 @@ class Pack:
         return [rule for rule in rules if rule.name not in self.disabled and id(rule) not in self.left_out]
 
 
-def load_pack(
-    paths: list[Path], filters: list[Path], settings: dict[str, Any], settings_path: Path | None = None
-) -> Pack:
+def load_pack(paths: list[Path], filters: list[Path], settings: dict[str, Any], *settings_paths: Path | None) -> Pack:
     """Read rules and filters and apply the settings.
 
     :param paths: rule files or folders of them; none means the pack's own.
     :param filters: Sigma filter files or folders of them.
+    :param settings_paths: the files that the settings were read from.
     :raises UserError: for settings that fit no rule.
     """
     problems: list[UserError] = []
     documents = read_documents(paths or [PACK], "*.yml", problems)
-    check_rule_settings(settings_path, settings, {doc.name: doc.correlation for doc in documents if doc.name})
+    check_rule_settings(settings_paths, settings, {doc.name: doc.correlation for doc in documents if doc.name})
     documents += read_documents(filters, "*.y*ml", problems)
     for document in documents:
         _apply_settings(document, settings["rules"].get(document.name, {}))

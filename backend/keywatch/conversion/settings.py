@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sigma.pipelines.keywatch._pack import PACK, read_yaml
 
+from keywatch.conversion.documents import refuse_bombs
 from keywatch.conversion.targets import TARGETS
 from keywatch.errors import UserError
 from keywatch.words import nothing_called
@@ -37,30 +39,35 @@ _RULE = {
 }
 
 
-def load_settings(path: Path | None) -> dict[str, Any]:
-    """Read a settings file over the defaults of `sigma/settings.yaml`.
+def load_settings(*paths: Path | None) -> dict[str, Any]:
+    """Read settings files, each over those before it, and the first over the defaults of `sigma/settings.yaml`.
 
-    :raises UserError: if it can't be read, or says something that makes no sense.
+    :raises UserError: if one can't be read, or says something that makes no sense.
     """
     settings: dict[str, Any] = read_yaml(PACK / "settings.yaml")
-    if path is not None:
+    for path in filter(None, paths):
         for section, values in _read(path).items():
-            settings[section] = {**settings[section], **values}
+            earlier = settings[section]
+            if section == "rules":  # a file may say one thing of a rule, and the one before another
+                settings[section] = earlier | {rule: {**earlier.get(rule, {}), **own} for rule, own in values.items()}
+            else:
+                settings[section] = {**earlier, **values}
     return settings
 
 
 def check_rule_settings(
-    path: Path | None, settings: dict[str, Any], correlations: dict[str, dict[str, Any] | None]
+    paths: Sequence[Path | None], settings: dict[str, Any], correlations: dict[str, dict[str, Any] | None]
 ) -> None:
     """Check the section `rules` against the rules that were loaded.
 
+    :param paths: the files that the settings were read from.
     :param correlations: name of each rule → what it says under `correlation`; None for a rule of single events.
     :raises UserError: for a rule that does not exist, and for a threshold or window where there is none.
     """
     for name, values in settings["rules"].items():
         if name not in correlations:
             message = nothing_called("rule", name, sorted(correlations), "keywatch rules")
-            raise _error(path, ["rules", name], message)
+            raise _error(paths, ["rules", name], message)
         correlation = correlations[name]
         takes = ["enabled"]
         if correlation is not None:
@@ -70,7 +77,7 @@ def check_rule_settings(
         for key in values:
             if key not in takes:
                 message = f"'{name}' counts nothing and has no {key}; it takes: {', '.join(takes)}"
-                raise _error(path, ["rules", name, key], message)
+                raise _error(paths, ["rules", name, key], message)
 
 
 def _schema() -> dict[str, Any]:
@@ -98,36 +105,48 @@ def _schema() -> dict[str, Any]:
 def _read(path: Path) -> Any:
     from jsonschema import Draft202012Validator
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError
+    from ruamel.yaml.error import YAMLError
 
     try:
-        settings = YAML().load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError) as failure:
+        text = path.read_text(encoding="utf-8")
+        refuse_bombs(text, path)
+        settings = YAML().load(text) or {}
+    except OSError as failure:
+        raise UserError(f"can't be read: {failure.strerror}", path) from failure
+    except ValueError as failure:  # a byte that is no UTF-8, a number of too many digits, a date that there is not
         raise UserError(f"can't be read: {failure}", path) from failure
-    except MarkedYAMLError as failure:
-        mark = failure.problem_mark
-        raise UserError(f"not YAML: {failure.problem}", path, mark.line + 1 if mark else None) from failure
+    except YAMLError as failure:
+        mark = getattr(failure, "problem_mark", None)
+        reason = getattr(failure, "problem", None) or getattr(failure, "reason", failure)
+        raise UserError(f"not YAML: {reason}", path, mark.line + 1 if mark else None) from failure
     for error in sorted(Draft202012Validator(_schema()).iter_errors(settings), key=lambda e: list(map(str, e.path))):
         where = [str(key) for key in error.path]
         if error.validator == "additionalProperties":
             choices = error.schema["properties"]
             unknown = next(key for key in error.instance if key not in choices)
-            raise _error(path, [*where, unknown], nothing_called("setting", str(unknown), choices), settings)
+            raise _error([path], [*where, unknown], nothing_called("setting", str(unknown), choices), settings)
         wanted = error.schema.get("description", "settings, each in a line of its own: name: value")
-        raise _error(path, where, f"'{error.instance}' is not {wanted}", settings)
+        raise _error([path], where, f"'{error.instance}' is not {wanted}", settings)
     return settings
 
 
-def _error(path: Path | None, keys: list[str], message: str, settings: Any = None) -> UserError:
-    """Name the line of a setting."""
-    if path is None:
+def _error(paths: Sequence[Path | None], keys: list[str], message: str, settings: Any = None) -> UserError:
+    """Name the file and the line of a setting: of the last file that has it."""
+    # ruamel's mappings know their lines.
+    places = [(_place(settings if settings is not None else _read(path), keys), path) for path in paths if path]
+    if not places:
         return UserError(message)
-    node: Any = settings if settings is not None else _read(path)  # ruamel's mappings know their lines
+    (_, line), path = max(reversed(places), key=lambda place: place[0][0])
+    return UserError(message, path, line + 1)
+
+
+def _place(node: Any, keys: list[str]) -> tuple[int, int]:
+    """Return how many of the keys a mapping has, each in that before, and the line of the last of these, from 0."""
     line = 0
-    for key in keys:
+    for depth, key in enumerate(keys):
         try:
             line = node.lc.key(key)[0]
-        except (AttributeError, KeyError):
-            break
-        node = node[key]
-    return UserError(message, path, line + 1)
+            node = node[key]
+        except (AttributeError, KeyError, TypeError):  # no mapping, or none that has it
+            return depth, line
+    return len(keys), line

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,26 +113,20 @@ def backtest(
     return Backtest(start, end, windows, list(results.values()), problems)
 
 
-def write_proposals(result: Backtest, most_a_week: float, path: Path) -> list[str]:
+def write_proposals(
+    result: Backtest, most_a_week: float, path: Path, settings: dict[str, Any] | None = None
+) -> list[str]:
     """Put the proposed thresholds into a settings file, each with its reason as a comment, and leave the rest alone.
 
+    :param settings: those of the backtest. A window that they set is put into the file too: the figures are for it.
     :return: a line on each rule: what was written, or why nothing was.
     :raises UserError: if the file can't be read as settings, or can't be written.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.comments import CommentedMap
-
+    from keywatch.conversion.editing import EditingError, with_setting
     from keywatch.conversion.settings import load_settings
 
-    load_settings(path if path.exists() else None)
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 120
-    yaml.indent(mapping=4, sequence=4, offset=2)
-    settings = (yaml.load(path.read_text(encoding="utf-8")) if path.exists() else None) or CommentedMap()
-    rules = settings.get("rules")
-    if not rules:
-        rules = settings["rules"] = CommentedMap()
+    own = load_settings(path if path.is_file() else None)["rules"]
+    text = path.read_bytes().decode() if path.is_file() else ""
     lines = []
     for rule in result.rules:
         proposal = result.proposal(rule, most_a_week)
@@ -143,13 +136,15 @@ def write_proposals(result: Backtest, most_a_week: float, path: Path) -> list[st
             lines.append(f"{rule.name}: no threshold up to {THRESHOLDS[-1]} keeps it to {most_a_week:g} a week")
             continue
         reason = _reason(result, rule, proposal)
-        values = rules.setdefault(rule.name, CommentedMap())
-        values["threshold"] = proposal
-        values.yaml_add_eol_comment(reason, "threshold")
+        window = (settings or {"rules": {}})["rules"].get(rule.name, {}).get("timespan")
+        try:
+            if window and window != own.get(rule.name, {}).get("timespan"):
+                text = with_setting(text, ["rules", rule.name, "timespan"], window)
+            text = with_setting(text, ["rules", rule.name, "threshold"], proposal, reason)
+        except EditingError as error:
+            raise UserError(f"can't be edited without changing more of it; put in yourself: {error}", path) from error
         lines.append(f"{rule.name}: threshold {proposal} ({reason})")
-    text = StringIO()
-    yaml.dump(settings, text)
-    replace_file(path, text.getvalue())
+    replace_file(path, text)
     return lines
 
 

@@ -14,6 +14,8 @@ import msgspec
 from isal import igzip
 from sigma.pipelines.keywatch._pack import read_yaml
 
+from keywatch.files import replace
+
 _ACCOUNT = "111122223333"
 _FILE_MINUTES = 15
 _MOST_IN_FILE = 900
@@ -73,10 +75,9 @@ def _slot(time: datetime) -> int:
 
 def _write(folder: Path, region: str, start: datetime, records: list[dict[str, Any]], mark: str = "") -> Path:
     day = folder / "AWSLogs" / _ACCOUNT / "CloudTrail" / region / start.strftime("%Y/%m/%d")
-    day.mkdir(parents=True, exist_ok=True)
     identifier = mark or records[0]["eventID"][-12:]
     path = day / f"{_ACCOUNT}_CloudTrail_{region}_{start.strftime('%Y%m%dT%H%MZ')}_{identifier}.json.gz"
-    path.write_bytes(igzip.compress(msgspec.json.encode({"Records": records}), 1, mtime=0))
+    replace(path, igzip.compress(msgspec.json.encode({"Records": records}), 1, mtime=0))
     return path
 
 

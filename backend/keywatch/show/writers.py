@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from io import StringIO
 from pathlib import Path
 
-from keywatch.errors import UserError
+from keywatch.errors import UserError, printable
 from keywatch.hunting.alerts import Alerts
 from keywatch.hunting.cases import cases
 from keywatch.words import nothing_called
@@ -45,9 +46,20 @@ def _table(alerts: Alerts, write: Write, *, plain: bool) -> None:
         write(b"No alerts.\n")
 
 
+#: What a terminal obeys or does not show, in UTF-8: C1 and DEL, bidirectional controls, other separators, tags.
+_HIDDEN = re.compile(
+    rb"\x7f|\xc2[\x80-\x9f\xad]|\xd8\x9c|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf]"
+    rb"|\xef\xbb\xbf|\xef\xbf[\xb9-\xbb]|\xf3\xa0[\x80\x81][\x80-\xbf]"
+)
+
+
 def _ndjson(alerts: Alerts, write: Write, **_: bool) -> None:
     for lines in alerts.ndjson():
-        write(lines)
+        write(_HIDDEN.sub(_escaped, lines) if _HIDDEN.search(lines) else lines)
+
+
+def _escaped(hidden: re.Match[bytes]) -> bytes:
+    return json.dumps(hidden[0].decode())[1:-1].encode()
 
 
 def _csv(alerts: Alerts, write: Write, **_: bool) -> None:
@@ -58,7 +70,9 @@ def _csv(alerts: Alerts, write: Write, **_: bool) -> None:
     writer = csv.DictWriter(text, [field.name for field in fields(Alert)])
     writer.writeheader()
     for alert in decoded(alerts):
-        row = asdict(alert)
+        # As it is printed, and with what OWASP puts in front of what a spreadsheet would compute.
+        title = printable(alert.title)
+        row = asdict(alert) | {"title": f"'{title}" if title.startswith(("=", "+", "-", "@")) else title}
         writer.writerow(
             {key: json.dumps(value) if isinstance(value, dict | list) else value for key, value in row.items()}
         )
