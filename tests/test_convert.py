@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import tarfile
 import textwrap
 import time
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
+from sigma.backends import keywatch as backends
+from sigma.cli.convert import convert as stock_convert
 from sigma.pipelines.keywatch._pack import PACK, guides
 
 from events import DENIED
@@ -218,6 +225,78 @@ def test_stock_sigma_cli_discovers_and_converts(tmp_path: Path) -> None:
     done = subprocess.run(conf, capture_output=True, text=True, check=True)
     ours = (tmp_path / "savedsearches.conf").read_text()
     assert sorted(done.stdout.strip().split("\n\n")) == sorted(ours.strip().split("\n\n"))
+
+
+def sigma_convert(backend: Any, output_format: str | None, *options: str | Path) -> Result:
+    """Run `sigma convert` as it is installed, within this process."""
+    pipeline = backend.identifier.replace("keywatch_", "cloudtrail_")
+    chosen = ["-f", output_format] if output_format else []
+    command = ["-t", backend.identifier, "-p", pipeline, *chosen, *map(str, options)]
+    return CliRunner().invoke(stock_convert, command)
+
+
+def documents(text: str) -> list[Any]:
+    """Return the JSON documents that follow one another in a text."""
+    found, at = [], 0
+    while text[at:].strip():
+        document, at = json.JSONDecoder().raw_decode(text, at + len(text[at:]) - len(text[at:].lstrip()))
+        found.append(document)
+    return found
+
+
+BACKENDS = [getattr(backends, name) for name in backends.__all__]
+JSON_FORMATS = {"kibana", "arm", "rule", "terraform", "monitor", "dsl"}
+CHOICES = [(backend, output_format) for backend in BACKENDS for output_format in (None, *backend.formats)]
+
+
+@pytest.mark.parametrize(("backend", "output_format"), CHOICES)
+def test_every_format_works_with_stock_sigma_cli(backend: Any, output_format: str | None) -> None:
+    """Sentinel's table lacks a field of some rules, and Lucene has no correlations: -s passes over those."""
+    some_fail = backend.identifier in ("keywatch_sentinel", "keywatch_lucene")
+    result = sigma_convert(backend, output_format, *(["-s"] if some_fail else []), PACK)
+    assert result.exit_code == 0, result.stderr
+    if output_format == "app":
+        with tarfile.open(fileobj=BytesIO(result.stdout_bytes.strip(b"\n"))) as app:
+            assert app.getnames()
+    elif output_format in JSON_FORMATS:
+        assert documents(result.stdout)
+    elif output_format in (None, "default"):
+        [same] = [name for name in backend.formats if f"same as {name}" in backend.formats["default"]]
+        assert result.stdout == sigma_convert(backend, same, *(["-s"] if some_fail else []), PACK).stdout
+    if some_fail:
+        assert sigma_convert(backend, output_format, PACK).exit_code == 1
+
+
+@pytest.mark.parametrize(("backend", "output_format"), CHOICES)
+def test_stock_sigma_cli_skips_what_can_not_be_converted(
+    backend: Any, output_format: str | None, tmp_path: Path
+) -> None:
+    ids = [f"00000000-0000-4000-8000-00000000000{number}" for number in range(8)]
+    rules = [
+        one_rule({"nosuch": "x"}, id=ids[0], title="No field", name="nofield"),
+        one_rule({"userAgent": "x\n| delete"}, id=ids[1], title="Control", name="control"),
+        one_rule({"eventName": "Good"}, id=ids[3], title="Good", name="good"),
+        {"title": "Sum", "id": ids[4], "correlation": _correlation("value_sum", "good")},
+        {"title": "On a rule that fails", "id": ids[5], "correlation": _correlation("value_count", "nofield")},
+    ]
+    rules[3]["correlation"]["generate"] = True  # else the good one is no output
+    written(rules, tmp_path)
+    result = sigma_convert(backend, output_format, "-s", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    if output_format != "app":
+        assert result.stdout.lower().count("good") >= 1
+        assert not [title for title in ("No field", "Control", "Sum", "fails") if title in result.stdout]
+    assert sigma_convert(backend, output_format, tmp_path).exit_code == 1
+
+
+def _correlation(kind: str, rule_name: str) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "rules": [rule_name],
+        "group-by": ["userIdentity.arn"],
+        "timespan": "5m",
+        "condition": {"field": "awsRegion", "gte": 3},
+    }
 
 
 def test_nothing_but_our_packages_lies_in_the_namespaces() -> None:

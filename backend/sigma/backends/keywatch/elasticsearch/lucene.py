@@ -98,13 +98,17 @@ class KeywatchLuceneBackend(ArtefactBackend, LuceneBackend):
         )
 
     def convert_correlation_rule(self, rule: SigmaCorrelationRule, *_: Any, **__: Any) -> list[Any]:
-        """Refuse a correlation.
+        """Refuse a correlation; pass over it where errors are collected, as for `sigma convert --skip-unsupported`.
 
-        :raises SigmaFeatureNotSupportedByBackendError: always.
+        :raises SigmaFeatureNotSupportedByBackendError: where they are not.
         """
-        raise SigmaFeatureNotSupportedByBackendError(
+        error = SigmaFeatureNotSupportedByBackendError(
             f"rule '{rule.title}': Lucene has no correlations; use format esql or kibana", source=rule.source
         )
+        if not self.collect_errors:
+            raise error
+        self.errors.append((rule, error))  # type: ignore[arg-type]  # pySigma itself puts correlations there
+        return []
 
     def finalize_query_lucene(self, rule: Rule, query: str, index: int, state: ConversionState) -> str:
         """Return the query."""
