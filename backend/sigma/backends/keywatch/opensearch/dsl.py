@@ -74,6 +74,10 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
         """Negate a condition."""
         return {"bool": {"must_not": self._each(cond, state)}}
 
+    def convert_condition_group(self, cond: Any, state: ConversionState) -> Any:
+        """Return a condition as it is: an object needs no brackets."""
+        return self.convert_condition(cond, state)
+
     def _each(self, cond: ConditionOR | ConditionAND | ConditionNOT, state: ConversionState) -> list[Json]:
         return [self.convert_condition(arg, state) for arg in cond.args]
 

@@ -1,8 +1,9 @@
 """Monitors of OpenSearch's Alerting plugin, and the search in them.
 
-Every detection is a bucket-level monitor: a bucket for each principal, or for each event where a rule is of single
-events, so an alert names one of them and stays the same alert for as long as the bucket is found. The monitor pages
-through all buckets.
+Every detection is a bucket-level monitor with a bucket for each principal, so an alert names one and stays the same alert
+for as long as the bucket is found. A bucket for each event, where a rule is of single events, would soon be more than
+the 50 alerts above which the plugin sends its notification on every run (AlertingSettings.kt and AlertingUtils.kt of
+opensearch-project/alerting, read at commit 7a08cdf of 2026-08-20). The monitor pages through all buckets.
 """
 
 from __future__ import annotations
@@ -18,8 +19,14 @@ _SEVERITY = {SigmaLevel.CRITICAL: "1", SigmaLevel.HIGH: "2", SigmaLevel.MEDIUM: 
 KEYWORD = ".keyword"
 #: CloudTrail's own time. @timestamp is the time of arrival where OpenSearch Ingestion writes it.
 _TIME = "eventTime"
-#: Buckets on a page, and values of an evidence field: with all fields, fewer than search.max_buckets (65,535).
-_PAGE, _VALUES = 500, 10
+#: Principals on a page, values of an evidence field, and buckets of all that, of which OpenSearch gives 65,535 at most.
+_PAGE, _VALUES, _MOST_BUCKETS = 500, 10, 60_000
+#: What names the principal of a single event: the first of these that it has. The plugin fails on a bucket without a key.
+_WHO = ["userIdentity.arn.keyword", "sourceIPAddress.keyword", EVENT]
+_FIRST = (
+    "for (def field : params.fields) { if (doc.containsKey(field) && doc[field].size() > 0 && doc[field].value != '') "
+    "{ return doc[field].value; } } return 'unknown';"
+)
 
 
 def monitor(detection: Detection) -> Json:
@@ -47,7 +54,7 @@ def monitor(detection: Detection) -> Json:
                     "severity": _SEVERITY.get(detection.level, "5"),
                     "condition": {
                         "buckets_path": {"value_count": path},
-                        "parent_bucket_path": next(iter(search["aggregations"])),
+                        "parent_bucket_path": "principals",
                         "script": {"source": f"params.value_count >= {number}", "lang": "painless"},
                         "gap_policy": "skip",
                     },
@@ -63,8 +70,7 @@ def bare_search(detection: Detection) -> Json:
     search = _search(detection, {"gte": f"now-{detection.look_back}s", "lte": "now"})
     if detection.correlation is not None:
         script = {"source": "params.value_count >= params.least", "params": {"least": detection.correlation.enough}}
-        [buckets] = search["aggregations"].values()
-        buckets["aggregations"]["alerts"] = {
+        search["aggregations"]["principals"]["aggregations"]["alerts"] = {
             "bucket_selector": {"buckets_path": {"value_count": "value_count.value"}, "script": script}
         }
     return search
@@ -75,31 +81,31 @@ def _search(detection: Detection, period: Json) -> Json:
     correlation = detection.correlation
     most: Json = {}
     if correlation is None:
-        name, group, keys, shown = "events", [EVENT], [EVENT], detection.rule.fields
+        who = {"terms": {"script": {"source": _FIRST, "lang": "painless", "params": {"fields": _WHO}}}}
+        sources, keys, evidence = [{"principal": who}], [], [EVENT, *detection.rule.fields]
+        most = {"event_count": {"cardinality": {"field": EVENT}}}
     else:
-        name, group, keys = "principals", list(correlation.group), list(correlation.keys)
-        shown = [*keys, *correlation.evidence]
+        sources = [{field.removesuffix(KEYWORD): {"terms": {"field": field}}} for field in correlation.group]
+        keys = list(correlation.keys)
+        evidence = [field for field in (*keys, *correlation.evidence) if field not in correlation.group]
         most = {"value_count": METRICS[correlation.type](correlation, _TIME)}
-    evidence = [field for field in dict.fromkeys(shown) if field not in group]
+    evidence = list(dict.fromkeys(evidence))
     # What a filter finds has no score.
     asked: Json = {"filter": [{"range": {_TIME: period}}]}
     if correlation is not None and correlation.over_rules:
         asked["must"] = [detection.query]
     else:
         asked["filter"].append(detection.query)
+    if keys:
+        asked["must_not"] = [{"term": {field: {"value": ""}}} for field in keys]
     return {
         "size": 0,
-        "query": {
-            "bool": asked
-            | {
-                "must_not": [{"term": {field: {"value": ""}}} for field in keys],
-            }
-        },
+        "query": {"bool": asked},
         "aggregations": {
-            name: {
+            "principals": {
                 "composite": {
-                    "size": _PAGE,
-                    "sources": [{field.removesuffix(KEYWORD): {"terms": {"field": field}}} for field in group],
+                    "size": min(_PAGE, _MOST_BUCKETS // (1 + len(evidence) * _VALUES)),
+                    "sources": sources,
                 },
                 "aggregations": most
                 | {"first_seen": {"min": {"field": _TIME}}, "last_seen": {"max": {"field": _TIME}}}
@@ -120,7 +126,9 @@ def _action(detection: Detection) -> Json:
     named = ", ".join(f"{one.id} {one.name}".rstrip() for one in attack.techniques or attack.tactics)
     steps = guide_steps([rule], _shown, plain=lambda name: name.removesuffix(KEYWORD))
     text = [
-        "{{ctx.monitor.name}}: {{#ctx.newAlerts}}{{bucket_keys}} {{/ctx.newAlerts}}",
+        "{{ctx.monitor.name}}: {{#ctx.newAlerts}}{{bucket_keys}} {{/ctx.newAlerts}}"
+        "{{^ctx.newAlerts}}no new alert. OpenSearch sends this on every run while more than 50 alerts of this monitor "
+        "are active or end.{{/ctx.newAlerts}}",
         (f"ATT&CK: {named}. " if named else "") + "The values of an alert are in its bucket, under Alerts.",
         *(f"{title}\n{text}" for title, text in steps),
     ]
