@@ -1,7 +1,7 @@
 """Monitors of OpenSearch's Alerting plugin, and the search in them.
 
-Every detection is a bucket-level monitor with a bucket for each principal, so an alert names one and stays the same alert
-for as long as the bucket is found. A bucket for each event, where a rule is of single events, would soon be more than
+Every detection is a bucket-level monitor with a bucket for each principal, so an alert names one and stays the same
+alert for as long as the bucket is found. A bucket for each event, where a rule is of single events, would soon be more than
 the 50 alerts above which the plugin sends its notification on every run (AlertingSettings.kt and AlertingUtils.kt of
 opensearch-project/alerting, read at commit 7a08cdf of 2026-08-20). The monitor pages through all buckets.
 """
@@ -21,7 +21,7 @@ KEYWORD = ".keyword"
 _TIME = "eventTime"
 #: Principals on a page, values of an evidence field, and buckets of all that, of which OpenSearch gives 65,535 at most.
 _PAGE, _VALUES, _MOST_BUCKETS = 500, 10, 60_000
-#: What names the principal of a single event: the first of these that it has. The plugin fails on a bucket without a key.
+#: What names the principal of a single event: the first of these that it has. The plugin fails on an empty key.
 _WHO = ["userIdentity.arn.keyword", "sourceIPAddress.keyword", EVENT]
 _FIRST = (
     "for (def field : params.fields) { if (doc.containsKey(field) && doc[field].size() > 0 && doc[field].value != '') "

@@ -1,6 +1,7 @@
 """Saved searches that Splunk schedules as they are, with what Enterprise Security makes of their results.
 
-The keys of `action.correlationsearch`, `action.notable` and `action.risk` are those that splunk/contentctl writes.
+The keys for Enterprise Security are those of contentctl's template (savedsearches_detections.j2 of splunk/contentctl,
+read at commit fc00988 of 2026-05-06, version 5.6.0); docs/splunk.md says which of the keys here it does not have.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from sigma.backends.keywatch._artefact import Detection, one_line
@@ -19,6 +21,8 @@ from sigma.exceptions import SigmaValueError
 
 _LEVELS = ["informational", "low", "medium", "high", "critical"]
 _HOUR, _DAY = 60, 24 * 60
+#: A longer name can't be edited in Enterprise Security once it was cloned, because that adds to it (constants.py there).
+_LONGEST_NAME = 81
 
 
 def stanza(detection: Detection, search: str) -> str:
@@ -29,10 +33,9 @@ def stanza(detection: Detection, search: str) -> str:
     """
     rule = detection.rule
     title = one_line(rule.title)
-    name = f"Keywatch - {title}"
+    name = _name(title, detection.id)
     look_back = detection.look_back
     level = detection.level.name.lower()
-    fields = list(dict.fromkeys([*group(rule), *rule.fields]))
     settings = {
         "description": detection.description,
         "search": search,
@@ -43,6 +46,9 @@ def stanza(detection: Detection, search: str) -> str:
         "dispatch.latest_time": "now",
         # Continuous scheduling: a run that the scheduler could not start in time is made up for, not skipped.
         "realtime_schedule": "0",
+        "schedule_window": "auto",
+        "allow_skew": "100%",
+        "is_visible": "false",
         "counttype": "number of events",
         "relation": "greater than",
         "quantity": "0",
@@ -53,18 +59,22 @@ def stanza(detection: Detection, search: str) -> str:
         "alert.suppress.fields": ",".join(map(plain, group(rule))),
         "alert.suppress.period": f"{detection.suppression}s",
         "action.correlationsearch.enabled": "1",
+        "action.correlationsearch.detection_type": "ebd",
         "action.correlationsearch.label": name,
         "action.correlationsearch.annotations": json.dumps(
             {"mitre_attack": [one.id for one in attack_of(rule, "Splunk").techniques]}
         ),
+        "action.correlationsearch.metadata": json.dumps(_metadata(detection)),
         "action.notable": "1",
+        # Whom a finding is about is said by the risk action, as contentctl has it.
+        "action.notable.param._entities": '[{"risk_object_field": "N/A", "risk_object_type": "N/A", "risk_score": 0}]',
         "action.notable.param.rule_title": f"{title}: {_token(who(rule))}",
         "action.notable.param.rule_description": detection.description,
         "action.notable.param.security_domain": "threat",
         "action.notable.param.severity": level,
-        "action.notable.param.nes_fields": ",".join(map(plain, fields)),
+        "action.notable.param.nes_fields": ",".join(map(plain, group(rule))),
         "action.notable.param.next_steps": json.dumps(
-            {"version": 1, "data": "\n\n".join(f"{title}\n{text}" for title, text in guide_steps([rule], _token))},
+            {"version": 1, "data": "\n\n".join(f"{title}\n{text}" for title, text in guide_steps([rule], _named))},
             ensure_ascii=False,
         ),
         "action.notable.param.drilldown_searches": json.dumps(list(_drilldowns(detection))),
@@ -129,6 +139,26 @@ def who(rule: Rule) -> str:
 
 def _token(field: str) -> str:
     return f"${plain(field)}$"
+
+
+def _named(field: str) -> str:
+    """Return the name of an alert's field: tokens are documented for titles and descriptions, not for next steps."""
+    return f"`{plain(field)}`"
+
+
+def _name(title: str, identifier: str) -> str:
+    """Return the name of a saved search: one that is too long is cut between words, and has a part of the ID."""
+    name = f"Keywatch - {title}"
+    if len(name) <= _LONGEST_NAME:
+        return name
+    end = f" ... ({identifier[:8]})"
+    return name[: _LONGEST_NAME - len(end) + 1].rpartition(" ")[0] + end
+
+
+def _metadata(detection: Detection) -> dict[str, str | float]:
+    date = detection.rule.modified or detection.rule.date
+    published = {"publish_time": datetime(date.year, date.month, date.day, tzinfo=UTC).timestamp()} if date else {}
+    return {"detection_id": detection.id, "deprecated": "0", "detection_version": "1", **published}
 
 
 def _risk(rule: Rule, score: int) -> list[dict[str, str | int]]:
