@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -75,6 +76,26 @@ def test_kibana_rules_have_what_the_import_wants() -> None:
         _, first, *_ = rule["note"].split("!{investigate")
         assert json.loads(first.strip()[:-1])["providers"][0][0]["value"] == "{{" + ARN + "}}"
         assert {field["name"] for field in rule["required_fields"]} >= {ARN, "cloud.region", "@timestamp"}
+
+
+def test_rules_have_what_the_loader_of_detection_rules_asks_for() -> None:
+    """What `validates_esql_data` in detection_rules/rule.py and tests/test_all_rules.py of elastic/detection-rules ask.
+
+    Read at commit 14cf530 of 2026-08-21, in words of our own.
+    """
+    prefixes = ("Domain: ", "Data Source: ", "Use Case: ", "Resources: ", "Tactic: ")
+    for rule in KIBANA.values():
+        query = rule["query"].lower()
+        first, *commands = query.split("\n| ")
+        assert re.fullmatch(r"from \S+ metadata _id, _index, _version", first)
+        assert commands[-1] == "keep *"
+        assert all(tag.startswith(prefixes) for tag in rule["tags"])
+        assert len(rule["tags"]) == len(set(rule["tags"]))
+        assert {"Domain: Cloud", "Data Source: AWS", "Data Source: Amazon Web Services"} <= set(rule["tags"])
+        assert {f"Tactic: {entry['tactic']['name']}" for entry in rule["threat"]} <= set(rule["tags"])
+        assert ("Resources: Investigation Guide" in rule["tags"]) == bool(rule["note"])
+        assert rule["note"].startswith("## Triage and analysis\n")
+        assert rule["setup"].startswith("## Setup\n")
 
 
 def test_each_call_is_one_alert_whatever_the_runs_that_see_it(elasticsearch: Elasticsearch) -> None:

@@ -184,7 +184,9 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
     def finalize_query_esql(self, rule: Rule, query: str, index: int, state: ConversionState) -> str:
         """Return the query, with its source in front."""
         query = f"FROM {state.processing_state['index']} METADATA _id, _index, _version\n| WHERE {query}"
-        return query if isinstance(rule, SigmaCorrelationRule) else f"{query}\n| SORT @timestamp"
+        if not isinstance(rule, SigmaCorrelationRule):
+            query += "\n| SORT @timestamp"
+        return f"{query}\n| KEEP *"  # without which elastic/detection-rules refuses a rule
 
     finalize_query_default = finalize_query_esql
 

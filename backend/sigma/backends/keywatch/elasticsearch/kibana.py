@@ -10,6 +10,7 @@ from sigma.backends.keywatch._artefact import Detection
 from sigma.backends.keywatch._attack import Attack, Tactic, attack_of
 from sigma.backends.keywatch._correlation import Rule
 from sigma.backends.keywatch._guide import guide_steps
+from sigma.pipelines.keywatch._pack import GUIDE
 
 _RISK = {"informational": 1, "low": 21, "medium": 47, "high": 73, "critical": 99}
 #: What an alert of a correlation has besides CloudTrail's fields.
@@ -17,6 +18,19 @@ _OWN = ("value_count", "event_count", "first_seen", "last_seen")
 #: The least version of Elastic's AWS integration: older ones lack aws.cloudtrail.session_credential_from_console, and
 #: an ES|QL query that names a field that no index has fails.
 _INTEGRATION = ">=4.5.0"
+#: With the prefixes that the tests of elastic/detection-rules ask for (commit 14cf530 of 2026-08-21).
+_TAGS = [
+    "Domain: Cloud",
+    "Data Source: AWS",
+    "Data Source: Amazon Web Services",
+    "Data Source: AWS CloudTrail",
+    "Use Case: Threat Detection",
+    "Resources: Keywatch",
+]
+_BUTTONS = (
+    "A button searches for one value of its field. If the alert has several, add the others to the timeline's query. "
+    "If it has none, the timeline searches for the name of the field in braces: remove that filter."
+)
 #: Fields of the integration that are no keywords.
 TYPES = {"@timestamp": "date", "aws.cloudtrail.read_only": "boolean"}
 
@@ -52,7 +66,7 @@ def detection_rule(detection: Detection, query: str) -> dict[str, Any]:
         "max_signals": 1000,
         "threat": threat(rule),
         "note": _note(rule),
-        "setup": "Needs Elastic's AWS integration with CloudTrail, from a trail that covers all Regions.",
+        "setup": "## Setup\n\nNeeds Elastic's AWS integration with CloudTrail, from a trail that covers all Regions.",
         "investigation_fields": {
             "field_names": list(dict.fromkeys([*group, *rule.fields, *(_OWN if correlation else ())]))
         },
@@ -63,7 +77,11 @@ def detection_rule(detection: Detection, query: str) -> dict[str, Any]:
             if "(" not in name
         ],
         "related_integrations": [{"package": "aws", "integration": "cloudtrail", "version": _INTEGRATION}],
-        "tags": ["Domain: Cloud", "Data Source: AWS", "Data Source: AWS CloudTrail", "Keywatch"],
+        "tags": [
+            *_TAGS,
+            *(["Resources: Investigation Guide"] if GUIDE in rule.custom_attributes else []),
+            *(f"Tactic: {tactic.name}" for tactic in attack_of(rule, "Kibana").tactics),
+        ],
         "references": list(rule.references),
         "false_positives": list(rule.falsepositives),
         "author": [rule.author] if rule.author else [],
@@ -119,7 +137,9 @@ def _note(rule: Rule) -> str:
             ("Everything from this address", "source.address"),
         )
     ]
-    return "\n\n".join(["## Triage", *(f"### {title}\n{text}" for title, text in steps), *buttons])
+    return "\n\n".join(
+        ["## Triage and analysis", *(f"### {title}\n{text}" for title, text in steps), _BUTTONS, *buttons]
+    )
 
 
 def _investigation(label: str, name: str) -> dict[str, Any]:

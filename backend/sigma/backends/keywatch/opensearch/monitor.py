@@ -1,9 +1,9 @@
 """Monitors of OpenSearch's Alerting plugin, and the search in them.
 
 Every detection is a bucket-level monitor with a bucket for each principal, so an alert names one and stays the same
-alert for as long as the bucket is found. A bucket for each event, where a rule is of single events, would soon be more than
-the 50 alerts above which the plugin sends its notification on every run (AlertingSettings.kt and AlertingUtils.kt of
-opensearch-project/alerting, read at commit 7a08cdf of 2026-08-20). The monitor pages through all buckets.
+alert for as long as the bucket is found. A bucket for each event, where a rule is of single events, would soon be more
+than the 50 alerts above which the plugin sends its notification on every run (AlertingSettings.kt and AlertingUtils.kt
+of opensearch-project/alerting, read at commit 7a08cdf of 2026-08-20). The monitor pages through all buckets.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SEVERITY = {SigmaLevel.CRITICAL: "1", SigmaLevel.HIGH: "2", SigmaLevel.MEDIUM: 
 KEYWORD = ".keyword"
 #: CloudTrail's own time. @timestamp is the time of arrival where OpenSearch Ingestion writes it.
 _TIME = "eventTime"
-#: Principals on a page, values of an evidence field, and buckets of all that, of which OpenSearch gives 65,535 at most.
+#: Principals on a page, values of an evidence field, and buckets of all that: OpenSearch gives 65,535 at most.
 _PAGE, _VALUES, _MOST_BUCKETS = 500, 10, 60_000
 #: What names the principal of a single event: the first of these that it has. The plugin fails on an empty key.
 _WHO = ["userIdentity.arn.keyword", "sourceIPAddress.keyword", EVENT]

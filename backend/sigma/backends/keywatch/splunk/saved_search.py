@@ -21,7 +21,7 @@ from sigma.exceptions import SigmaValueError
 
 _LEVELS = ["informational", "low", "medium", "high", "critical"]
 _HOUR, _DAY = 60, 24 * 60
-#: A longer name can't be edited in Enterprise Security once it was cloned, because that adds to it (constants.py there).
+#: A longer name can't be edited in Enterprise Security once it was cloned, which adds to it (constants.py there).
 _LONGEST_NAME = 81
 
 
