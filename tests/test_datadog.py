@@ -208,6 +208,10 @@ def test_the_message_has_the_guide_in_datadogs_variables() -> None:
     assert "client {{@http.useragent}}" in message
     thresholds = "; ".join(f"{number} or more distinct awsRegion within 30m" for number in (3, 2, 3))
     assert f"Set here: {thresholds}." in message
+    # Where the triage texts of Datadog's own rules lead.
+    assert "Cloud SIEM - User Investigation shows what else {{@userIdentity.arn}} did" in message
+    assert "Cloud SIEM - IP Investigation what else came from {{@network.client.ip}}" in message
+    assert "suppression list" in message
     assert not any("@" in re.sub(r"\{\{@[\w.]+\}\}", "", payload["message"]) for payload in PAYLOADS.values())
 
 
