@@ -6,6 +6,7 @@ docs/upstream.md has the commands that run SigmaHQ's own in a checkout.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,93 @@ def test_the_request_has_an_event_for_each_rule(tmp_path: Path) -> None:
         if "detection" in rule:
             after = text.split(f"\n{rule['title']}:\n\n```json\n")[1]
             assert oracle.matches(rule, json.loads(after.split("\n```")[0]))
+
+
+def test_the_request_keeps_sigmahqs_template(tmp_path: Path) -> None:
+    """`PLEASE DO NOT DELETE ANY SECTION, COMMENT OR THE CONTENT OF THE TEMPLATE`, it says; read at 8eaafff1."""
+    text = (upstream(tmp_path)[-1]).read_text(encoding="utf-8")
+    assert re.findall("^### (.*)", text, re.MULTILINE) == [
+        "Summary of the Pull Request",
+        "Changelog",
+        "Example Log Event",
+        "Fixed Issues",
+        "SigmaHQ Rule Creation Conventions",
+    ]
+    assert text.count("<!--") == text.count("-->") == 5
+    assert text.startswith("<!--\nThanks for your contribution.")
+    assert "** Don't remove this comment **" in text
+    assert len(re.findall("^new: ", text.split("-->\n\nnew: ")[1], re.MULTILINE)) == len(RULES) - 1
+    assert not re.search("{[{%#]", text)
+
+
+#: sigma-filters-schema.json of the specification, branch main at ba9251a (2026-06-09), in words of our own.
+FILTER = {
+    "type": "object",
+    "required": ["title", "logsource", "filter"],
+    "properties": {
+        "filter": {
+            "type": "object",
+            "required": ["rules", "selection", "condition"],
+            "properties": {
+                "rules": {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"type": "string"}},
+                "selection": {"type": ["array", "object"]},
+                "condition": {"type": "string"},
+            },
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("path", sorted((PACK / "filters").glob("*.yaml")), ids=lambda path: path.stem)
+def test_example_filters_are_as_the_specification_has_them(path: Path) -> None:
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert [error.message for error in Draft202012Validator(FILTER).iter_errors(document)] == []
+    assert set(document["filter"]["rules"]) <= {name for name, rule in RULES.items() if "detection" in rule}
+
+
+def test_the_example_to_copy_is_about_every_rule() -> None:
+    document = read_yaml(PACK / "filters" / "known_automation.yaml")
+    assert document["filter"]["rules"] == sorted(name for name, rule in RULES.items() if "detection" in rule)
+
+
+def test_sigma_check_can_not_look_into_another_argument(tmp_path: Path) -> None:
+    """sigma-cli loads each path by itself. Once this fails, docs/upstream.md can name both folders in one command."""
+    base, correlation = tmp_path / "rules", tmp_path / "rules-correlations"
+    for folder, text in ((base, _BASE), (correlation, _CORRELATION)):
+        folder.mkdir()
+        (folder / "one.yml").write_text(text)
+    config = tmp_path / "config.yaml"
+    config.write_text("validators: [dangling_detection]\n")  # the others download ATT&CK
+    sigma = [
+        str(Path(sys.executable).with_name("sigma")),
+        "check",
+        "--fail-on-error",
+        "--validation-config",
+        str(config),
+    ]
+    apart = subprocess.run([*sigma, str(base), str(correlation)], capture_output=True, text=True, check=False)
+    assert apart.returncode != 0, "upstream has mended it"
+    assert "Rule 'one' not found in rule collection" in apart.stdout + apart.stderr
+    assert subprocess.run([*sigma, str(tmp_path)], capture_output=True, check=False).returncode == 0
+
+
+_BASE = """title: One
+name: one
+id: 00000000-0000-4000-8000-000000000001
+logsource: {product: aws, service: cloudtrail}
+detection:
+    selection: {eventName: ListFunctions}
+    condition: selection
+"""
+_CORRELATION = """title: Many
+id: 00000000-0000-4000-8000-000000000002
+correlation:
+    type: value_count
+    rules: [one]
+    group-by: [userIdentity.arn]
+    timespan: 30m
+    condition: {field: awsRegion, gte: 5}
+"""
 
 
 def with_value(event: dict[str, Any], field: str, value: str) -> dict[str, Any]:

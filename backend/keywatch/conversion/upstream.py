@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def upstream(folder: Path) -> list[Path]:
     for path, rule in rules.items():
         _check(path, rule)
     files = {path.relative_to(PACK): path.read_text(encoding="utf-8") for path in rules}
-    files[Path("pull-request.md")] = "".join(_request(rules))
+    files[Path("pull-request.md")] = _request(rules.values())
     for name, text in files.items():
         replace(folder / name, text)
     return [folder / name for name in files]
@@ -45,16 +45,18 @@ def _check(path: Path, rule: dict[str, Any]) -> None:
         raise UserError(f"keys are in another order than SigmaHQ's: {', '.join(ORDER)}", path)
 
 
-def _request(rules: dict[Path, dict[str, Any]]) -> Iterator[str]:
-    """Yield the parts of the request's text, under the headings of SigmaHQ's template."""
+def _request(rules: Iterable[dict[str, Any]]) -> str:
+    """Return the request's text: SigmaHQ's template, filled in."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     examples = read_yaml(PACK / "examples" / "cloudtrail.yaml")
-    yield "### Summary of the Pull Request\n\n"
-    yield "Detections of abused AWS keys and Bedrock models in CloudTrail: rules of single events, and `value_count`\n"
-    yield "correlations on `awsRegion` that build on them.\n\n### Changelog\n\n"
-    for rule in rules.values():
-        yield f"new: {rule['title']}\n"
-    yield "\n### Example Log Event\n"
-    for rule in rules.values():
-        if "detection" in rule:
-            yield f"\n{rule['title']}:\n\n```json\n{json.dumps(examples[rule['name']], indent=4)}\n```\n"
-    yield "\nA correlation is raised by such events of one principal in several Regions within its timespan.\n"
+    environment = Environment(  # noqa: S701  # Markdown of our own rules
+        loader=PackageLoader("keywatch.conversion", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    template = environment.get_template("pull-request.md.j2")
+    return template.render(
+        rules=list(rules), examples={name: json.dumps(event, indent=4) for name, event in examples.items()}
+    )
