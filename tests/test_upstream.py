@@ -9,13 +9,16 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from packaging.specifiers import SpecifierSet
 from sigma.pipelines.keywatch._pack import PACK, read_yaml
+from sigma.plugins import SigmaPluginDirectory
 
 import oracle
 from keywatch.conversion import upstream as module
@@ -164,6 +167,21 @@ def test_example_filters_are_as_the_specification_has_them(path: Path) -> None:
 def test_the_example_to_copy_is_about_every_rule() -> None:
     document = read_yaml(PACK / "filters" / "known_automation.yaml")
     assert document["filter"]["rules"] == sorted(name for name, rule in RULES.items() if "detection" in rule)
+
+
+def test_the_entry_for_the_plugin_directory_is_valid() -> None:
+    """What check_plugin_directory.py of SigmaHQ/pySigma-plugin-directory does, and what its README asks for."""
+    root = Path(__file__).parents[1]
+    directory = SigmaPluginDirectory.from_dict(json.loads((root / "docs" / "plugin-directory.json").read_text()))
+    [plugin] = directory.plugins.values()
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    assert plugin.package == project["name"]
+    assert plugin.project_url == project["urls"]["Homepage"]
+    assert plugin.report_issue_url == f"{project['urls']['Issues']}/new"
+    assert len(plugin.description) <= 120
+    [needed] = [one for one in project["dependencies"] if one.startswith("pysigma>")]
+    allowed = SpecifierSet(needed.removeprefix("pysigma"))
+    assert all(plugin.pysigma_version.contains(one) == (one in allowed) for one in ("1.4.0", "1.5.0", "1.9.9", "2.0.1"))
 
 
 def test_sigma_check_can_not_look_into_another_argument(tmp_path: Path) -> None:
