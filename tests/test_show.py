@@ -101,7 +101,7 @@ def test_a_terminal_gets_no_escapes_and_no_markup_from_rules(tmp_path: Path) -> 
 def test_no_format_has_what_a_terminal_obeys(output_format: str, tmp_path: Path) -> None:
     title = "=1+1 \x1b[31m \x7f \x85 \x9b1m \u202e \u2066 \u2028 \U000e0001 ä"
     rules = written([one_rule({"eventName|startswith": "List"}, title=title, level="low")], tmp_path)
-    path = saved([denied(0, 0, arn=f"{MALLORY}{HOSTILE}{title}")], tmp_path)
+    path = saved([denied(0, 0, arn=f"{HOSTILE}{title}")], tmp_path)
     stdout = keywatch("hunt", "--rules", rules, "--format", output_format, path, COLUMNS="200").stdout
     assert stdout.replace("\r\n", "").replace("\n", "").isprintable()
     if output_format == "ndjson":
