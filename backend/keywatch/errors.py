@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,23 +45,25 @@ def line_of(path: Path, message: str, begin: int = 1) -> int:
     :param begin: the line in which the document begins that the message is about.
     :return: the line, from 1; that of the beginning where nothing quoted is found.
     """
-    import yaml
-
-    try:
-        documents = list(yaml.compose_all(path.read_text(encoding="utf-8"), yaml.CSafeLoader))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):  # what is wrong with the file as a whole was said already
-        return begin
-    nodes = [
-        node
-        for document in documents
-        if document is not None and document.end_mark.line >= begin > document.start_mark.line
-        for node in _scalars(document)
-    ]
+    documents = _documents(path, path.stat().st_mtime_ns) if path.is_file() else []
+    nodes = [node for first, last, nodes in documents if last >= begin > first for node in nodes]
     for word in re.findall(r"'([^']+)'", message):
         for node in nodes:
             if node.value == word or node.value.split("|")[0] == word:
                 return int(node.start_mark.line) + 1
     return begin
+
+
+@lru_cache(maxsize=1)
+def _documents(path: Path, modified: int) -> list[tuple[int, int, list[Any]]]:
+    """Return the first and the last line of each document of a file, and its scalars. Kept: problems come by files."""
+    import yaml
+
+    try:
+        documents = list(yaml.compose_all(path.read_text(encoding="utf-8"), yaml.CSafeLoader))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):  # what is wrong with the file as a whole was said already
+        return []
+    return [(one.start_mark.line, one.end_mark.line, _scalars(one)) for one in documents if one is not None]
 
 
 def _scalars(root: Any) -> list[Any]:
