@@ -54,3 +54,10 @@ def test_what_correlations_refer_to_is_told_whatever_they_refer_to(tmp_path: Pat
     assert "Rule 'c-1' not found in rule collection" in said
     assert "Rule 'nobody' not found in rule collection" in said
     assert len(said) == 1499 - 16 + 3
+
+
+def test_a_value_that_would_be_very_many_is_refused(tmp_path: Path) -> None:
+    few, many = " -a /b -c -d", " -a" * 40
+    path = written([one_rule({"userAgent|contains|windash": [few]}), one_rule({"userAgent|windash": many})], tmp_path)
+    [problem] = load_pack([path], [], load_settings(None)).problems
+    assert "windash would make" in problem.message

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from sigma.exceptions import SigmaValueError
 from sigma.rule.base import SigmaYAMLLoader
 
 from keywatch.errors import UserError
 
 #: Far more than any rule has. Aliases count as often as they are used, so a small file can't stand for a large one.
 _MOST_NODES, _DEEPEST = 100_000, 50
+#: What the modifier windash writes in five ways, and how many of them a value may have: 625 values.
+_DASH, _MOST_DASHES = re.compile(r"\B[-/]\b"), 4
 
 
 @dataclass(frozen=True)
@@ -128,3 +132,22 @@ def refuse_bombs(text: str, path: Path) -> None:
                 raise UserError(_TOO_DEEP, path, line)
             if sizes[-1] > _MOST_NODES:
                 raise UserError(f"more than {_MOST_NODES} values, its aliases counted", path, line)
+
+
+def refuse_expansions(detection: Any) -> None:
+    """Refuse a value that the modifier windash would make more values of than any query can hold.
+
+    pySigma writes each dash in front of a word in five ways, and all of them with all others.
+    :param detection: what stands under `detection`, or in it.
+    :raises sigma.exceptions.SigmaValueError: for such a value.
+    """
+    inside = detection if isinstance(detection, list) else detection.values() if isinstance(detection, dict) else ()
+    for part in inside:
+        refuse_expansions(part)
+    for key, value in detection.items() if isinstance(detection, dict) else ():
+        if "windash" not in str(key).split("|")[1:]:
+            continue
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and (dashes := len(_DASH.findall(text))) > _MOST_DASHES:
+                message = f"field '{key}': windash would make {5**dashes} values of {dashes} dashes"
+                raise SigmaValueError(f"{message}; up to {_MOST_DASHES} have a form")

@@ -18,7 +18,7 @@ from sigma.pipelines.keywatch._pack import PACK
 from sigma.rule import SigmaDetection, SigmaRule
 from sigma.types import SigmaFieldReference
 
-from keywatch.conversion.documents import Document, read_documents
+from keywatch.conversion.documents import Document, read_documents, refuse_expansions
 from keywatch.conversion.problems import located, message_of
 from keywatch.conversion.references import references, resolvable
 from keywatch.conversion.settings import check_rule_settings
@@ -107,6 +107,8 @@ def _parsed(
         for group in [together] if at_once else [[document] for document in together]:
             location = SigmaRuleLocation(group[0].path, group[0].line)
             try:
+                for document in group:
+                    refuse_expansions(document.content.get("detection"))
                 part = SigmaCollection.from_dicts(
                     [document.content for document in group],
                     source=location,
