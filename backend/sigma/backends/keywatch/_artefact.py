@@ -13,9 +13,12 @@ from sigma.conversion.base import TextQueryBackend
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationTimespan
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
+from sigma.pipelines.keywatch._pack import defaults
 from sigma.processing.pipeline import ProcessingPipeline
 from sigma.rule.attributes import SigmaLevel
 from sigma.types import SigmaCIDRExpression, SigmaString
+
+_SCHEDULE = defaults("schedule")
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,8 @@ class ArtefactBackend(TextQueryBackend):
         self,
         processing_pipeline: ProcessingPipeline | None = None,
         collect_errors: bool = False,
-        interval: str = "15m",
-        ingest_delay: str = "15m",
+        interval: str = _SCHEDULE["interval"],
+        ingest_delay: str = _SCHEDULE["ingest_delay"],
         **kwargs: Any,
     ) -> None:
         """Set up the backend.

@@ -44,6 +44,13 @@ def guides() -> dict[str, Guide]:
     }
 
 
+@cache
+def defaults(section: str) -> dict[str, str]:
+    """Return a section of the pack's settings: what a target, or the schedule, has if nobody says otherwise."""
+    settings: dict[str, str] = read_yaml(PACK / "settings.yaml")[section]
+    return settings
+
+
 def read_yaml(path: Path) -> Any:
     """Read a YAML file of the pack. For a user's file, see `settings` and `rules`, which say what is wrong in it."""
     return yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)

@@ -2,10 +2,13 @@
 
 from sigma.pipelines.keywatch._cloudtrail import cloudtrail_pipeline
 from sigma.pipelines.keywatch._fields import FieldTable
+from sigma.pipelines.keywatch._pack import defaults
 from sigma.processing.pipeline import ProcessingPipeline
 
+_DEFAULT = defaults("opensearch")
 
-def cloudtrail_opensearch(index: str = "cwl-*", channel: str = "keywatch") -> ProcessingPipeline:
+
+def cloudtrail_opensearch(index: str = _DEFAULT["index"], channel: str = _DEFAULT["channel"]) -> ProcessingPipeline:
     """Build the pipeline for `keywatch_opensearch`.
 
     :param index: the indexes, or a pattern of them, that hold CloudTrail; CloudWatch Logs writes `cwl-*`.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from sigma.conditions import ConditionAND, ConditionOR
 from sigma.pipelines.keywatch._cloudtrail import cloudtrail_pipeline
 from sigma.pipelines.keywatch._fields import FieldTable
+from sigma.pipelines.keywatch._pack import defaults
 from sigma.processing.pipeline import ProcessingPipeline
 from sigma.processing.transformations.base import DetectionItemTransformation
 from sigma.rule import SigmaDetection, SigmaDetectionItem
@@ -61,7 +62,10 @@ def _is_any(value: SigmaType) -> bool:
     return False
 
 
-def cloudtrail_splunk(index: str = "*", sourcetype: str = "aws:cloudtrail") -> ProcessingPipeline:
+_DEFAULT = defaults("splunk")
+
+
+def cloudtrail_splunk(index: str = _DEFAULT["index"], sourcetype: str = _DEFAULT["sourcetype"]) -> ProcessingPipeline:
     """Build the pipeline for `keywatch_splunk`.
 
     :param index: the index, or a pattern of indexes, that holds CloudTrail.
