@@ -25,17 +25,19 @@ WINDOW = 10
 #: The base rules: one matches an event of its own name; `any` matches each, so that one event can match two.
 RULES = {"one": "ListOne", "two": "ListTwo", "three": "ListThree", "any": "List*"}
 NAMES = ["ListOne", "ListTwo", "ListThree"]
+TOKENS = "additionalEventData.inputTokens"
 PRINCIPALS = ["arn:aws:iam::111122223333:user/a", "arn:aws:iam::111122223333:user/b"]
+MEASURES = {"value_sum", "value_avg"}
 #: Engine → what it has no form for: types, and `aliases` and `ungrouped`.
 LACKS: dict[str, set[str]] = {
     "duckdb": set(),
-    "athena": set(),
-    "lake": set(),
-    "spl": set(),
-    "spl-far-end-out": set(),
-    "opensearch": {"aliases", "ungrouped"},
-    "sentinel": {"aliases", "ungrouped", "temporal_ordered"},
-    "esql": {"aliases", "ungrouped", "temporal_ordered", "a condition over rules"},
+    "athena": MEASURES,
+    "lake": MEASURES,
+    "spl": MEASURES,
+    "spl-far-end-out": MEASURES,
+    "opensearch": MEASURES | {"aliases", "ungrouped"},
+    "sentinel": MEASURES | {"aliases", "ungrouped", "temporal_ordered"},
+    "esql": MEASURES | {"aliases", "ungrouped", "temporal_ordered", "a condition over rules"},
 }
 
 
@@ -56,6 +58,8 @@ CASES: dict[str, dict[str, Any]] = {
     "values of two rules": correlation(
         type="value_count", rules=["one", "two"], condition={"field": "awsRegion", "gte": 2}
     ),
+    "a sum": correlation(type="value_sum", rules=["any"], condition={"field": TOKENS, "gte": 30}),
+    "a mean": correlation(type="value_avg", rules=["one", "two"], condition={"field": TOKENS, "gt": 20}),
     "all rules": correlation(type="temporal", rules=["one", "two", "three"]),
     "rules that match the same event": correlation(type="temporal", rules=["one", "any"]),
     "two of three": correlation(type="temporal", rules=["one", "two", "three"], condition={"gte": 2}),
@@ -93,6 +97,12 @@ def completes(says: dict[str, Any], window: list[tuple[str, Event]]) -> bool:
     if says["type"] in ("event_count", "value_count"):
         values = {event[condition.get("field", "eventID")] for _, event in window}
         return len(values) >= int(condition.get("gte", condition.get("gt", 0) + 1))
+    if says["type"] in ("value_sum", "value_avg"):
+        # An event that matches two rules, or was delivered twice, is one event.
+        events = {event["eventID"]: event["additionalEventData"]["inputTokens"] for _, event in window}
+        numbers = [number for number in events.values() if number is not None]
+        measured = sum(numbers) / (len(numbers) if says["type"] == "value_avg" else 1) if numbers else 0
+        return bool(measured >= condition["gte"] if "gte" in condition else measured > condition["gt"])
     if says["type"] == "temporal_ordered":
         chains = product(*([time_of(event) for rule, event in window if rule == name] for name in rules))
         return any(list(chain) == sorted(chain) for chain in chains)
@@ -131,6 +141,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
         event = denied(second, draw(st.integers(0, 3)), name=draw(st.sampled_from(NAMES)))
         event |= {"eventID": f"00000000-0000-4000-8000-{number:012}", "userAgent": draw(st.sampled_from(PRINCIPALS))}
         event["userIdentity"] = event["userIdentity"] | {"arn": principal}
+        event["additionalEventData"] = {"inputTokens": draw(st.sampled_from([None, 5, 10, 20, 21, 25, 40]))}
         events += [event] * draw(st.sampled_from([1, 1, 1, 2]))
     return events
 
@@ -156,7 +167,7 @@ def test_what_is_found_is_what_the_definition_says(
     path = written([*rules_of(says), rule], tmp_path)
     if needs(says) & LACKS[engine_name]:
         with pytest.raises(
-            UserError, match=r"has no sliding window here|needs group-by|aliases of fields have no form"
+            UserError, match=r"has no sliding window here|needs group-by|aliases of fields have no form|multiple field names"
         ):
             engine.converted(rules=[path])
         return

@@ -26,7 +26,7 @@ class Correlation:
     rule: SigmaCorrelationRule
     #: The fields whose values tell one group from another; none puts all events into one group.
     group: tuple[str, ...]
-    #: The field whose distinct values are counted; None where events or rules are counted.
+    #: The field whose values are counted or summed up; None where events or rules are counted.
     counted: str | None
     #: The least count that is an alert; None where the condition is not a least count.
     least: int | None
@@ -60,7 +60,7 @@ class Correlation:
     @property
     def over_rules(self) -> bool:
         """Whether it matters which rule an event matches."""
-        return not self.type.endswith("_count")
+        return self.type.startswith("temporal")
 
     @property
     def enough(self) -> int:

@@ -4,6 +4,7 @@ The meaning is the same on every target: an alert for group g exists iff some ev
 of g with time in [t(e) - W, t(e)], both ends included:
 
 - `value_count`: at least N distinct values;
+- `value_sum`, `value_avg`: a sum, or a mean, of at least N, of the values that are numbers;
 - `event_count`: at least N events, each counted once, however often it was delivered;
 - `temporal`: an event of each of the rules, or what a condition over the rules asks for, without `not`;
 - `temporal_ordered`: a chain of events, one of each of the rules in their order. CloudTrail's times are whole seconds,
@@ -37,6 +38,8 @@ from sigma.correlations import (
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 
 T = TypeVar("T")
+#: The types that ask for a number.
+_AT_LEAST = ("value_count", "value_sum", "value_avg", "event_count", "temporal")
 
 
 class SlidingWindowBackend(RepairedBackend):
@@ -127,7 +130,7 @@ class SlidingWindowBackend(RepairedBackend):
             problem = "aliases of fields have no form there; use a field that all its rules have"
         elif correlation_type == "value_count" and correlation.counted is None:
             problem = "a sliding value_count counts one field, not a list of fields"
-        elif correlation_type in ("value_count", "event_count", "temporal") and correlation.least is None:
+        elif correlation_type in _AT_LEAST and correlation.least is None:
             problem = f"a sliding {correlation_type} needs gte or gt: fewer than N is true of almost every window"
         elif correlation_type == "temporal_ordered" and correlation.least != len(correlation.rules):
             problem = "a chain has all of its rules in it; leave the condition out"

@@ -14,6 +14,7 @@ from sigma.backends.keywatch._chain import chained, seen
 from sigma.backends.keywatch._correlation import Correlation
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
 from sigma.backends.keywatch._sql_text import ALL_EVENTS
+from sigma.correlations import SigmaCorrelationCondition, SigmaCorrelationConditionOperator
 
 #: Adds to each event the number of distinct {measured} in the window that ends with it, if a group has {least} in all.
 _COUNTED = """WITH matched AS (
@@ -31,6 +32,21 @@ counted AS MATERIALIZED (
     WHERE {present}
 ),
 """
+#: The same with the sum or the mean of {measured}; what is no number takes no part in it.
+_MEASURED = """WITH matched AS (
+{search}
+),
+counted AS MATERIALIZED (
+    SELECT *, {function}(TRY_CAST({measured} AS DOUBLE)) OVER (
+        PARTITION BY {groupby} ORDER BY "eventTime"
+        RANGE BETWEEN INTERVAL {window} SECONDS PRECEDING AND CURRENT ROW
+    ) AS value_count
+    FROM matched
+    WHERE {present}
+),
+"""
+#: A sum or a mean need be no whole number, so more than 20 is not at least 21.
+_PASSED = "crossed AS (\n    SELECT * FROM counted WHERE value_count {passes}\n),\n"
 _CROSSED = "crossed AS (\n    SELECT * FROM counted WHERE value_count >= {count}\n),\n"
 #: Adds to each event what its group's rules have matched, and takes those at which the last one that is needed did.
 _MET = """WITH matched AS (
@@ -89,6 +105,8 @@ class DuckDBSliding(SlidingWindowBackend):
     sliding: ClassVar[dict[str, str]] = {
         "value_count": _COUNTED + _CROSSED + _OVERLAPPING + _ALERTS,
         "event_count": _COUNTED + _CROSSED + _OVERLAPPING + _ALERTS,
+        "value_sum": _MEASURED + _PASSED + _OVERLAPPING + _ALERTS,
+        "value_avg": _MEASURED + _PASSED + _OVERLAPPING + _ALERTS,
         "temporal": _MET + _OVERLAPPING + _ALERTS,
         "temporal_extended": _MET + _OVERLAPPING + _ALERTS,
         "temporal_ordered": _MET + _OVERLAPPING + _ALERTS,
@@ -109,6 +127,8 @@ class DuckDBSliding(SlidingWindowBackend):
             "measured": field or '"eventID"',
             "values": f"\n    list_sort(list_distinct(list({field}))) AS {field}," if field else "",
             "events": 'count(DISTINCT "eventID")' if len(correlation.rules) > 1 else "count(*)",
+            "passes": _passes(correlation),
+            "function": correlation.type.removeprefix("value_"),
             "least": variables["count"],
             "present": present or "true",
         }
@@ -130,3 +150,12 @@ class GridSliding(DuckDBSliding):
         variables = super().sliding_variables(correlation)
         keys, least = f"{variables['groupby']}, threshold", "(SELECT min(threshold) FROM thresholds)"
         return variables | {"keys": keys, "least": least}
+
+
+def _passes(correlation: Correlation) -> str:
+    """Write the comparison with the number that a correlation asks for."""
+    condition = correlation.rule.condition
+    if not isinstance(condition, SigmaCorrelationCondition):
+        return ""
+    more = condition.op == SigmaCorrelationConditionOperator.GT
+    return f"{'>' if more else '>='} {condition.count}"
