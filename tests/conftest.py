@@ -48,6 +48,7 @@ SERVERS = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of what is started in one process, where `make test` runs several."""
     for item in items:
