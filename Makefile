@@ -67,7 +67,7 @@ targets: $(VENV)/.installed
 	@$(BIN)/keywatch targets
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(JOBS)
 
 # Simulates the events first, once: 5 million are 0.8 GB in build/bench.
 bench: $(VENV)/.installed-dev

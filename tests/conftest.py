@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from trino.dbapi import Connection
@@ -31,7 +32,7 @@ ENGINES: dict[str, Callable[[pytest.FixtureRequest], Engine]] = {
 CORRELATING = [name for name in ENGINES if name != "lucene"]
 
 
-#: What the name of an engine, or of a fixture, begins with → what runs it, which is started once.
+#: What the name of an engine, or of its tests' file, begins with → what runs it, which is started once.
 SERVERS = {
     "athena": "trino",
     "datadog": "datadog",
@@ -48,17 +49,21 @@ SERVERS = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of what is started in one process, where `make test` runs several."""
-    for item in items:
-        values = (
-            item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else []
-        )
-        names = [*filter(lambda value: isinstance(value, str), values), *getattr(item, "fixturenames", [])]
-        server = next((SERVERS[begin] for name in names for begin in SERVERS if name.startswith(begin)), None)
-        if server:
-            item.add_marker(pytest.mark.xdist_group(server))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of what is started in one process, and those of a file, where `make test` runs several.
+
+    pytest-xdist 3.8 has marks for that, which pytest 9.2 does not let it see.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByServer(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            path, _, test = nodeid.partition("::")
+            names = [Path(path).stem.removeprefix("test_"), *re.findall(r"[\w]+", test.partition("[")[2])]
+            return next((SERVERS[begin] for name in names for begin in SERVERS if name.startswith(begin)), path)
+
+    return ByServer(config, log)
 
 
 @pytest.fixture(scope="session")
