@@ -16,6 +16,8 @@ from keywatch.errors import UserError
 
 #: Far more than any rule has. Aliases count as often as they are used, so a small file can't stand for a large one.
 _MOST_NODES, _DEEPEST = 100_000, 50
+#: Anchors, deep indents, and collections in each other on one line: what a bomb can't do without.
+_SUSPECT = re.compile(r"&|^ {49}|- -|^\s*\? ", re.MULTILINE)
 #: What the modifier windash writes in five ways, and how many of them a value may have: 625 values.
 _DASH, _MOST_DASHES = re.compile(r"\B[-/]\b"), 4
 
@@ -108,6 +110,8 @@ def refuse_bombs(text: str, path: Path) -> None:
     Nothing is built to find that out. What is not YAML is passed over.
     :raises UserError: for such a one.
     """
+    if not _SUSPECT.search(text) and text.count("[") + text.count("{") < _DEEPEST and len(text) < _MOST_NODES:
+        return  # nearly every rule, at a tenth of the time
     sizes = [0]  # of the document, and of each collection that is open, its aliases counted
     anchors: list[str | None] = [None]
     known: dict[str | None, int] = {}
