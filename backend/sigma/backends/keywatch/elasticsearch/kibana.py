@@ -41,6 +41,7 @@ def detection_rule(detection: Detection, query: str) -> dict[str, Any]:
     :param query: the finished query.
     """
     rule, correlation = detection.rule, detection.correlation
+    attack = attack_of(rule, "Kibana")
     level = detection.level.name.lower()
     group = ["event.id"] if correlation is None else list(correlation.group)
     return {
@@ -64,7 +65,7 @@ def detection_rule(detection: Detection, query: str) -> dict[str, Any]:
             "missing_fields_strategy": "suppress",
         },
         "max_signals": 1000,
-        "threat": threat(rule),
+        "threat": threat(attack),
         "note": _note(rule),
         "setup": "## Setup\n\nNeeds Elastic's AWS integration with CloudTrail, from a trail that covers all Regions.",
         "investigation_fields": {
@@ -80,7 +81,7 @@ def detection_rule(detection: Detection, query: str) -> dict[str, Any]:
         "tags": [
             *_TAGS,
             *(["Resources: Investigation Guide"] if GUIDE in rule.custom_attributes else []),
-            *(f"Tactic: {tactic.name}" for tactic in attack_of(rule, "Kibana").tactics),
+            *(f"Tactic: {tactic.name}" for tactic in attack.tactics),
         ],
         "references": list(rule.references),
         "false_positives": list(rule.falsepositives),
@@ -93,9 +94,8 @@ def detection_rule(detection: Detection, query: str) -> dict[str, Any]:
     }
 
 
-def threat(rule: Rule) -> list[dict[str, Any]]:
-    """Return the rule's tactics and techniques, by the names that Kibana offers in its form."""
-    attack = attack_of(rule, "Kibana")
+def threat(attack: Attack) -> list[dict[str, Any]]:
+    """Return tactics and techniques, by the names that Kibana offers in its form."""
     return [
         {
             "framework": "MITRE ATT&CK",

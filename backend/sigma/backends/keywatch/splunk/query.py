@@ -64,6 +64,8 @@ class KeywatchSplunkBackend(ArtefactBackend, SplunkSliding, SplunkBackend):
         "sliding": "Exact sliding windows with streamstats",
         **SplunkBackend.correlation_methods,
     }
+    #: What the macro of the app stands for, noted with each detection that is made: the last rule may be refused.
+    _source: str = ""
     # The search command takes OR before AND, and eval the other way round: nobody should have to know.
     parenthesize = True
 
@@ -136,7 +138,9 @@ class KeywatchSplunkBackend(ArtefactBackend, SplunkSliding, SplunkBackend):
 
         :raises SigmaValueError: for a rule that says something that a .conf file can't hold.
         """
-        return stanza(self.detection(rule, query), self.finalize_query_spl(rule, query, index, state))
+        detection = self.detection(rule, query)
+        self._source = detection.settings["source"]
+        return stanza(detection, self.finalize_query_spl(rule, query, index, state))
 
     finalize_query_app = finalize_query_savedsearches
 
@@ -156,7 +160,7 @@ class KeywatchSplunkBackend(ArtefactBackend, SplunkSliding, SplunkBackend):
         return artefacts
 
     def _app_files(self, queries: list[str]) -> dict[str, bytes]:
-        return app_files(self.finalize_output_savedsearches(queries), self.last_processing_pipeline.state["source"])
+        return app_files(self.finalize_output_savedsearches(queries), self._source)
 
 
 def _noted(state: ConversionState) -> tuple[dict[str, None], dict[str, str]]:
