@@ -219,14 +219,14 @@ def test_no_tag_stops_a_rule(names: list[str]) -> None:
 
 
 def test_kibana_has_each_technique_under_a_tactic_and_a_technique() -> None:
-    [tactic] = threat(tagged("persistence", "t1098.003"))
+    [tactic] = threat(attack_of(tagged("persistence", "t1098.003"), "Kibana"))
     reference = "https://attack.mitre.org/techniques/T1098"
     part = {"id": "T1098.003", "name": "Additional Cloud Roles", "reference": f"{reference}/003/"}
     assert tactic["technique"] == [
         {"id": "T1098", "name": "Account Manipulation", "reference": f"{reference}/", "subtechnique": [part]}
     ]
     with pytest.warns(UserWarning, match="'attack.t9999.001'"):
-        [first, second] = threat(tagged("impact", "discovery", "t9999.001"))
+        [first, second] = threat(attack_of(tagged("impact", "discovery", "t9999.001"), "Kibana"))
     for tactic in (first, second):
         assert [(one["name"], ids_of(one["subtechnique"])) for one in tactic["technique"]] == [("T9999", ["T9999.001"])]
 
