@@ -28,7 +28,7 @@ _HOUR, _DAY = 3600, 86400
 _STATUS = {SigmaLevel.INFORMATIONAL: "info"}
 _PRINCIPAL = "@userIdentity.arn"
 #: Where the triage texts of Datadog's own rules lead (docs.datadoghq.com/security/default_rules/def-000-61e).
-_IN_DATADOG = (
+IN_DATADOG = (
     "Where to look in Datadog",
     "The dashboard Cloud SIEM - User Investigation shows what else {{@userIdentity.arn}} did, and Cloud SIEM - IP "
     "Investigation what else came from {{@network.client.ip}}. If this was legitimate, a suppression list keeps the "
@@ -153,7 +153,7 @@ def _message(ordered: Sequence[Part]) -> str:
     rules = [part.rule for part in ordered]
     # What begins with @ outside of a variable notifies somebody.
     steps = guide_steps(rules, lambda name: f"{{{{{name}}}}}", plain=lambda name: name.removeprefix("@"))
-    return "\n\n".join(["## What happened", *cases, *(f"## {title}\n{text}" for title, text in [*steps, _IN_DATADOG])])
+    return "\n\n".join(["## What happened", *cases, *(f"## {title}\n{text}" for title, text in [*steps, IN_DATADOG])])
 
 
 def _plain(text: str) -> str:
