@@ -29,8 +29,8 @@ WHOLE = json.dumps({"Records": EVENTS}, separators=(",", ":")).encode()
 
 
 def hold(path: Path) -> None:
-    """Write a file that takes some seconds to read: a record a line, none of which a rule matches."""
-    line = json.dumps(denied(0, 0, errorCode=None)).encode() + b"\n"
+    """Write a file that takes some seconds to read: its keys are not in AWS's order, so that each record is parsed."""
+    line = json.dumps(denied(0, 0, errorCode=None), sort_keys=True).encode() + b"\n"
     path.write_bytes(gzip.compress(line * 400_000, 1))
 
 
