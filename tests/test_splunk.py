@@ -262,3 +262,16 @@ def test_hostile_rules(tmp_path: Path) -> None:
         assert set(stanza) == wanted
 
     try_rules("splunk", ["savedsearches"], tmp_path, stays_in_its_stanza, examples=100)
+
+
+def test_the_stock_methods_search_as_the_stock_backend_does(tmp_path: Path) -> None:
+    """What `sliding` adds to tell rules apart is none of theirs, which count the names that their own search gives."""
+    bases = [one_rule({"eventName": name}, title=name, name=name) for name in ("CreateUser", "CreateAccessKey")]
+    says = {"type": "temporal", "rules": ["CreateUser", "CreateAccessKey"], "timespan": "10m"}
+    both = {"title": "Both", "name": "both", "correlation": says | {"group-by": ["userIdentity.arn"]}}
+    with pytest.warns(UserWarning, match="fixed time buckets"):
+        conversion = converted("splunk", "spl", rules=[written([*bases, both], tmp_path)], method="stats")
+    [[query]] = conversion.queries.values()
+    assert 'event_type="CreateUser"' in query
+    assert "dc(event_type)" in query
+    assert "rule_number" not in query

@@ -55,7 +55,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         try:
             with cleaning(lambda: made.unlink(missing_ok=True)), os.fdopen(handle, "wb") as stream:
                 yield stream
-            made.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+            made.chmod(_mode(path))
             made.replace(path)
         except OSError as error:
             error.filename = error.filename if error.filename not in (None, name) else path
@@ -107,10 +107,13 @@ def _stage(path: Path, content: bytes, staged: dict[Path, Path]) -> None:
         staged[path] = Path(name)
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
-        staged[path].chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        staged[path].chmod(_mode(path))
 
 
-def _umask() -> int:
+def _mode(path: Path) -> int:
+    """Return the permissions of what takes the place of a file: those of the old one, or of any new one."""
+    if path.exists():
+        return path.stat().st_mode & 0o777
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    return 0o666 & ~mask

@@ -121,10 +121,12 @@ def _explained(rule: Rule) -> Iterator[tuple[str, list[str]]]:
 
 def _only(pack: Pack, rules: list[Rule]) -> None:
     """Have a pack convert some rules, be they alerts by themselves or not."""
+    from sigma.backends.keywatch._repairs import enable_output
+
     for rule in pack.collection.rules:
         rule.disable_output()
     for rule in rules:
-        rule._output = True
+        enable_output(rule)
     pack.disabled.clear()
 
 

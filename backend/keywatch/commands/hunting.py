@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,10 +17,40 @@ from keywatch.conversion.targets import TARGETS
 from keywatch.errors import UserError, one_line, printable
 from keywatch.words import counted
 
+if TYPE_CHECKING:
+    from keywatch.hunting.selection import Selection
+
 LEVELS = ("informational", "low", "medium", "high", "critical")
 
 
+@dataclass(frozen=True)
+class Source:
+    """Which events a command looks at, and how far it unpacks files, in bytes."""
+
+    paths: tuple[str, ...]
+    selection: Selection
+    limit: int
+
+
 def _source_options(command: Any) -> Any:
+    """Add the options that say what is looked at; the command gets them together, as `source`."""
+
+    @wraps(command)
+    def gathered(
+        paths: tuple[str, ...],
+        start: datetime | None,
+        end: datetime | None,
+        accounts: tuple[str, ...],
+        regions: tuple[str, ...],
+        unpack_limit: float,
+        **others: Any,
+    ) -> None:
+        from keywatch.hunting.selection import Selection
+
+        source = Source(paths, Selection(start, end, accounts, regions), int(unpack_limit * 10**9))
+        command(source=source, **others)
+
+    made: Any = gathered
     for option in reversed(
         (
             click.argument("paths", nargs=-1, required=True),
@@ -35,8 +67,8 @@ def _source_options(command: Any) -> Any:
             ),
         )
     ):
-        command = option(command)
-    return command
+        made = option(made)
+    return made
 
 
 @click.command(
@@ -63,12 +95,7 @@ def _source_options(command: Any) -> Any:
 @pack_options
 @_source_options
 def hunt(
-    paths: tuple[str, ...],
-    start: datetime | None,
-    end: datetime | None,
-    accounts: tuple[str, ...],
-    regions: tuple[str, ...],
-    unpack_limit: float,
+    source: Source,
     output_format: str | None,
     out: Path | None,
     events: Path | None,
@@ -96,7 +123,6 @@ def hunt(
     from keywatch.hunting.cases import look_behind, records
     from keywatch.hunting.coverage import Coverage
     from keywatch.hunting.hunt import hunting
-    from keywatch.hunting.selection import Selection
     from keywatch.show.progress import progress, summary
     from keywatch.show.writers import LOOKING_BEHIND, WRITERS, format_for
 
@@ -104,12 +130,11 @@ def hunt(
     pack, values = load(rules, filters, settings)
     choose(pack, names, min_level)
     conversion = run_conversion(pack, TARGETS["duckdb"], values)
-    coverage, selection = Coverage(), Selection(start, end, accounts, regions)
-    limit = int(unpack_limit * 10**9)
+    coverage = Coverage()
     with ExitStack() as stack:
         with progress(coverage, quiet=quiet) as shown:
-            found = hunting(conversion, paths, selection, coverage, shown, limit, raw=events is not None)
-            alerts = stack.enter_context(found)
+            of_files = (source.paths, source.selection, coverage, shown, source.limit)
+            alerts = stack.enter_context(hunting(conversion, *of_files, raw=events is not None))
         if events or output_format in LOOKING_BEHIND:
             look_behind(alerts, coverage)
         with replacing(out) if out else nullcontext(sys.stdout.buffer) as stream:
@@ -140,12 +165,7 @@ def hunt(
 @pack_options
 @_source_options
 def backtest(
-    paths: tuple[str, ...],
-    start: datetime | None,
-    end: datetime | None,
-    accounts: tuple[str, ...],
-    regions: tuple[str, ...],
-    unpack_limit: float,
+    source: Source,
     report: Path | None,
     max_per_week: float | None,
     write: Path | None,
@@ -163,7 +183,6 @@ def backtest(
     from keywatch.hunting.backtest import backtest as run
     from keywatch.hunting.backtest import write_proposals
     from keywatch.hunting.coverage import Coverage
-    from keywatch.hunting.selection import Selection
     from keywatch.show.grid import backtest as show
     from keywatch.show.progress import progress, summary
 
@@ -178,11 +197,11 @@ def backtest(
             result = run(
                 lambda: load_pack(list(rules), list(filters), values, *own),
                 values,
-                paths,
-                Selection(start, end, accounts, regions),
+                source.paths,
+                source.selection,
                 coverage,
                 shown,
-                int(unpack_limit * 10**9),
+                source.limit,
             )
     except UserError:
         tell(coverage.problems)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pyarrow as pa
 from sigma.backends.keywatch._correlation import Correlation, Rule, id_of
+from sigma.backends.keywatch._sql_text import literal
 from sigma.pipelines.keywatch._fields import ELEMENTS
 
 from keywatch.conversion.convert import Conversion
@@ -79,7 +80,7 @@ class Alerts:
         assert correlation is not None
         values = self._column(correlation.counted) if correlation.counted else "'[]'"
         shown = [name for name in correlation.evidence if name.removeprefix(ELEMENTS) not in correlation.keys]
-        group = [f"{_text(_json(name) + ':')}, {self._column(name)}" for name in correlation.group]
+        group = [f"{literal(_json(name) + ':')}, {self._column(name)}" for name in correlation.group]
         for query in queries:
             select = f"""INSERT INTO found SELECT {self._numbers[id(rule)]},
                 [{", ".join(map(self.quoted, correlation.group))}]::VARCHAR[],
@@ -100,7 +101,7 @@ class Alerts:
         """
         parts = []
         for name in dict.fromkeys(name.removeprefix(ELEMENTS) for name in names):
-            column, key = self.quoted(name), _text(f"{_json(name)}:")
+            column, key = self.quoted(name), literal(f"{_json(name)}:")
             if several:
                 parts.append(f"{key}, coalesce(to_json({column})::VARCHAR, '[]')")
             else:
@@ -189,8 +190,3 @@ def _object(parts: Sequence[str]) -> str:
     """Return an expression of a JSON object, of those of its keys and values."""
     inside = ", ',', ".join(parts) or "''"
     return f"concat('{{', {inside}, '}}')"
-
-
-def _text(text: str) -> str:
-    """Return a literal of SQL."""
-    return "'" + text.replace("'", "''") + "'"

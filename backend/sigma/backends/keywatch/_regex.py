@@ -54,10 +54,7 @@ def lucene(value: SigmaRegularExpression, field: str) -> str:
     The flag i is left to the query, but for classes, which Lucene 9 compares with regard to case all the same.
     :raises SigmaFeatureNotSupportedByBackendError: for what Lucene can't say.
     """
-    _refuse_beyond(str(value.regexp), field)
     begin, tokens, end = _anchored(value, field)
-    for token in filter(_LUCENE_LACKS.fullmatch, tokens):
-        raise _refused(field, f"'{token}' has no form there")
     if SigmaRegularExpressionFlag.IGNORECASE in value.flags:
         tokens = [_both_cases(token) if token.startswith("[") else token for token in tokens]
     written = "".join(_lucene_token(token) for token in tokens)
@@ -71,10 +68,7 @@ def inside(value: SigmaRegularExpression, field: str, character: str, kept_out: 
     :param kept_out: the characters, as they stand in a class, that are none of them.
     :raises SigmaFeatureNotSupportedByBackendError: for what RE2 can't say, and anchors that are not at the ends.
     """
-    _refuse_beyond(str(value.regexp), field)
     begin, tokens, end = _anchored(value, field)
-    for token in filter(_LUCENE_LACKS.fullmatch, tokens):
-        raise _refused(field, f"'{token}' has no form there")
     written = "".join(_bounded(token, character, kept_out) for token in tokens)
     return ("" if begin else f"{character}*") + f"(?:{written})" + ("" if end else f"{character}*")
 
@@ -88,7 +82,11 @@ def _bounded(token: str, character: str, kept_out: str) -> str:
 
 
 def _anchored(value: SigmaRegularExpression, field: str) -> tuple[bool, list[str], bool]:
-    """Return whether an expression is of a text's beginning, what it consists of, and whether it is of its end."""
+    """Return whether an expression is of a text's beginning, what it consists of, and whether it is of its end.
+
+    :raises SigmaFeatureNotSupportedByBackendError: for an anchor elsewhere, and for what only PCRE has.
+    """
+    _refuse_beyond(str(value.regexp), field)
     # CloudTrail's texts have no lines, so that a dot matches every character of them anyway.
     if SigmaRegularExpressionFlag.MULTILINE in value.flags:
         raise _refused(field, "its flags have none like them there")
@@ -99,6 +97,8 @@ def _anchored(value: SigmaRegularExpression, field: str) -> tuple[bool, list[str
         raise _refused(field, "an anchor beside an alternative has no meaning there; put the alternatives into a group")
     if "^" in tokens or "$" in tokens:
         raise _refused(field, "^ and $ have a meaning only at its ends there")
+    for token in filter(_LUCENE_LACKS.fullmatch, tokens):
+        raise _refused(field, f"'{token}' has no form there")
     return begin, tokens, end
 
 

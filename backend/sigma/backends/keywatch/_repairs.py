@@ -73,3 +73,8 @@ def instead(cond: Any, field: str, value: SigmaType) -> ConditionFieldEqualsValu
 def fits(sigma_filter: SigmaFilter, rule: Rule) -> bool:
     """Tell whether a filter changes a rule. pySigma applies filters without saying to which."""
     return bool(sigma_filter._should_apply_on_rule(rule))
+
+
+def enable_output(rule: Rule) -> None:
+    """Have a rule converted, though a correlation refers to it. pySigma can only be told the reverse."""
+    rule._output = True

@@ -108,8 +108,21 @@ class SlidingWindowBackend(RepairedBackend):
             )
             return super().convert_correlation_rule_from_template(rule, correlation_type, method)
         correlation = self.slidable(rule, correlation_type)
-        search = self.convert_correlation_search(rule)
+        search = self.sliding_search(correlation)
         return [self.sliding[correlation_type].format(search=search, **self.sliding_variables(correlation))]
+
+    def sliding_search(self, correlation: Correlation) -> str:
+        """Write the search of the events; each is there once for each rule that it matches, where that matters."""
+        if correlation.over_rules or correlation.rule.aliases:
+            return self.search_of_each(correlation)
+        return str(self.convert_correlation_search(correlation.rule))
+
+    def search_of_each(self, correlation: Correlation) -> str:
+        """Write the search of the events that each rule matches, with the rule's name beside them.
+
+        A backend has it that has a type over rules, or aliases. Methods of fixed buckets don't use it.
+        """
+        raise NotImplementedError
 
     def slidable(self, rule: SigmaCorrelationRule, correlation_type: str) -> Correlation:
         """Return the view of a correlation that has a meaning as a sliding window.

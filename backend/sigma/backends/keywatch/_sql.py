@@ -121,14 +121,12 @@ class SQLBackend(ArtefactBackend, SlidingWindowBackend):
     source: ClassVar[str]
 
     def convert_correlation_search(self, rule: SigmaCorrelationRule, **kwargs: Any) -> str:
-        """Write the SELECT of the events of a correlation.
+        """Write the SELECT of the events of a correlation, each once."""
+        return self.selected(rule, Correlation.of(rule), super().convert_correlation_search(rule, **kwargs))
 
-        Where it matters which rule an event matches, each is there once for each of them, tagged with its name.
-        """
-        correlation = Correlation.of(rule)
-        assert correlation is not None
-        if not correlation.over_rules and not rule.aliases:
-            return self.selected(rule, correlation, super().convert_correlation_search(rule, **kwargs))
+    def search_of_each(self, correlation: Correlation) -> str:
+        """Write the SELECT of the events that each rule matches, tagged with its name."""
+        rule = correlation.rule
         searches = self.searches(rule)
         joined = ",\n        ".join(f"CASE WHEN {query} THEN {literal(name)} END" for name, query, _ in searches)
         source = f'{self.source} CROSS JOIN UNNEST(ARRAY[\n        {joined}\n    ]) AS tagged("rule")'

@@ -10,7 +10,7 @@ breaker at 10,000 events: in the attack it is for.)
 from __future__ import annotations
 
 from math import ceil
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from sigma.backends.keywatch._correlation import Correlation
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
@@ -66,13 +66,9 @@ class ESQLSliding(SlidingWindowBackend):
 | WHERE value_count >= {count}""",
     }
 
-    def convert_correlation_search(self, rule: SigmaCorrelationRule, **kwargs: Any) -> str:
-        """Write the search of the events; each is there once for each rule that it matches, where that matters."""
-        correlation = Correlation.of(rule)
-        assert correlation is not None
-        if not correlation.over_rules:
-            return super().convert_correlation_search(rule, **kwargs)
-        searches = self.searches(rule)
+    def search_of_each(self, correlation: Correlation) -> str:
+        """Write the search of the events, with a row for each rule that one matches."""
+        searches = self.searches(correlation.rule)
         any_of = " OR ".join(f"({query})" for _, query, _ in searches)
         tags = ", ".join(f'CASE({query}, {quoted(name.replace(",", " ") + ",")}, "")' for name, query, _ in searches)
         return f'{any_of}\n| EVAL {_RULE} = SPLIT(CONCAT({tags}), ",")\n| MV_EXPAND {_RULE}\n| WHERE {_RULE} != ""'

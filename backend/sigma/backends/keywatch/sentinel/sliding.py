@@ -9,7 +9,7 @@ so both ends of a window are in. Exact, and two sorts.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.backends.keywatch._sliding import SlidingWindowBackend, condition_over_rules
@@ -48,13 +48,9 @@ class SentinelSliding(SlidingWindowBackend):
         "temporal_extended": _QUERY,
     }
 
-    def convert_correlation_search(self, rule: SigmaCorrelationRule, **kwargs: Any) -> str:
-        """Write the search of the events; each is there once for each rule that it matches, where that matters."""
-        correlation = Correlation.of(rule)
-        assert correlation is not None
-        if not correlation.over_rules:
-            return super().convert_correlation_search(rule, **kwargs)
-        searches = self.searches(rule)
+    def search_of_each(self, correlation: Correlation) -> str:
+        """Write the search of the events, with a row for each rule that one matches."""
+        searches = self.searches(correlation.rule)
         any_of = "\n    or ".join(f"({query})" for _, query, _ in searches)
         tags = ", ".join(f'iff({query}, {literal(name)}, "")' for name, query, _ in searches)
         return (

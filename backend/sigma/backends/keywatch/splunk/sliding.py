@@ -15,7 +15,7 @@ r"""Exact windows in SPL. Three things about `streamstats time_window` shape the
 from __future__ import annotations
 
 from math import ceil
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from sigma.backends.keywatch._correlation import Correlation
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
@@ -81,15 +81,14 @@ class SplunkSliding(SlidingWindowBackend):
 | convert timeformat="%Y-%m-%dT%H:%M:%S%z" ctime(first_seen) ctime(last_seen)""",
     }
 
-    def convert_correlation_search(self, rule: SigmaCorrelationRule, **kwargs: Any) -> str:
-        """Write the search of the events: of several rules as branches, where it matters which one an event matches."""
-        correlation = Correlation.of(rule)
-        assert correlation is not None
-        if correlation.over_rules or rule.aliases:
-            search = branches(self.searches(rule))
-        else:
-            search = super().convert_correlation_search(rule, **kwargs)
+    def sliding_search(self, correlation: Correlation) -> str:
+        """Write the search of the events; where they are one group, with a field that says so."""
+        search = super().sliding_search(correlation)
         return search if correlation.group else f'{search}\n| eval {ALL_EVENTS}="all events"'
+
+    def search_of_each(self, correlation: Correlation) -> str:
+        """Write the search of several rules, each as a branch."""
+        return branches(self.searches(correlation.rule))
 
     def sliding_variables(self, correlation: Correlation) -> dict[str, str]:
         """Add the length of a slice, the window on the stretched axis, and that all fields have a value.
