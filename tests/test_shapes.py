@@ -74,6 +74,13 @@ def test_shapes_nested_and_mixed_in_a_folder_give_the_same_rows(history: list[Ev
     assert coverage.records == len(events)
 
 
+@pytest.mark.parametrize("empty", [b"", b" ", b"\n \t\r\n\n", b"[]"])
+def test_a_record_of_a_stream_may_hold_nothing(empty: bytes, tmp_path: Path) -> None:
+    (tmp_path / "got").write_bytes(WRAPPINGS["base64"](empty))
+    alerts, coverage = run(tmp_path / "got")
+    assert (alerts, list(map(str, coverage.problems))) == ([], [])
+
+
 def test_each_entry_of_the_table_is_used_by_a_shape_of_the_tests() -> None:
     content = b"".join(shape(EVENTS) for shape in SHAPES.values()) + WRAPPINGS["base64"](b"x")
     for shape in TABLE:

@@ -23,7 +23,7 @@ from keywatch.hunting.window import LARGEST
 
 #: How deep shapes stand in each other; a message in a message in an array is three levels and more.
 _DEEPEST = 48
-#: A short text of these letters may be a word, and so is base64 only if it holds JSON.
+#: A short text of these letters may be a word, and so is base64 only if it holds JSON, or blanks.
 _BASE64, _SHORT = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*"), 16
 
 
@@ -222,7 +222,7 @@ def _of_text(text: str, depth: int) -> Iterator[dict[str, Any] | Passed | Strang
     if _BASE64.fullmatch(text):
         with suppress(ValueError):  # of a length that base64 has not
             inner = b64decode(text)
-            data = inner if len(text) >= _SHORT or inner.lstrip().startswith((b"{", b"[")) else data
+            data = inner if len(text) >= _SHORT or inner.lstrip()[:1] in b"{[" else data
     inside = Unpacked(io.BytesIO(data), LARGEST)
     for _, document in documents(inside.read, HEADINGS):
         if isinstance(document, Broken):
