@@ -27,18 +27,18 @@ RULES = {"one": "ListOne", "two": "ListTwo", "three": "ListThree", "any": "List*
 NAMES = ["ListOne", "ListTwo", "ListThree"]
 TOKENS = "additionalEventData.inputTokens"
 PRINCIPALS = ["arn:aws:iam::111122223333:user/a", "arn:aws:iam::111122223333:user/b"]
-REFUSED = r"has no sliding window here|needs group-by|aliases of fields have no form|multiple field names"
+REFUSED = r"has no sliding window here|needs group-by|aliases of fields have no form"
 MEASURES = {"value_sum", "value_avg"}
 #: Engine → what it has no form for: types, and `aliases` and `ungrouped`.
 LACKS: dict[str, set[str]] = {
     "duckdb": set(),
-    "athena": MEASURES,
-    "lake": MEASURES,
-    "spl": MEASURES,
-    "spl-far-end-out": MEASURES,
-    "opensearch": MEASURES | {"aliases", "ungrouped"},
-    "sentinel": MEASURES | {"aliases", "ungrouped", "temporal_ordered"},
-    "esql": MEASURES | {"aliases", "ungrouped", "temporal_ordered", "a condition over rules"},
+    "athena": set(),
+    "lake": set(),
+    "spl": set(),
+    "spl-far-end-out": set(),
+    "opensearch": {"aliases"},
+    "sentinel": set(),
+    "esql": MEASURES,
 }
 
 
@@ -58,6 +58,9 @@ CASES: dict[str, dict[str, Any]] = {
     "values": correlation(type="value_count", rules=["any"], condition={"field": "awsRegion", "gte": 3}),
     "values of two rules": correlation(
         type="value_count", rules=["one", "two"], condition={"field": "awsRegion", "gte": 2}
+    ),
+    "values of two fields": correlation(
+        type="value_count", rules=["any"], condition={"field": ["userAgent", "awsRegion"], "gte": 3}
     ),
     "a sum": correlation(type="value_sum", rules=["any"], condition={"field": TOKENS, "gte": 30}),
     "a mean": correlation(type="value_avg", rules=["one", "two"], condition={"field": TOKENS, "gt": 20}),
@@ -96,7 +99,9 @@ def completes(says: dict[str, Any], window: list[tuple[str, Event]]) -> bool:
     condition: Any = says.get("condition")
     seen = {rule for rule, _ in window}
     if says["type"] in ("event_count", "value_count"):
-        values = {event[condition.get("field", "eventID")] for _, event in window}
+        fields = condition.get("field", "eventID")
+        fields = fields if isinstance(fields, list) else [fields]
+        values = {tuple(event[field] for field in fields) for _, event in window}
         return len(values) >= int(condition.get("gte", condition.get("gt", 0) + 1))
     if says["type"] in ("value_sum", "value_avg"):
         # An event that matches two rules, or was delivered twice, is one event.

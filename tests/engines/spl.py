@@ -26,7 +26,7 @@ PARSER = Path(__file__).parent / "pth"
 Row = dict[str, Any]
 _TOKEN = re.compile(
     r"""\s*(?:(?P<string>"(?:[^"\\]|\\.)*")|(?P<field>'[^']*')|(?P<number>\d+(?:\.\d+)?(?![\w.]))"""
-    r"""|(?P<word>[A-Za-z_][\w.]*)|(?P<sign>==|!=|>=|<=|[=<>(),+\-*/]))"""
+    r"""|(?P<word>[A-Za-z_][\w.]*)|(?P<sign>==|!=|>=|<=|[=<>(),+\-*/.]))"""
 )
 
 
@@ -225,8 +225,9 @@ class _Eval:
             "<": operator.lt,
             ">": operator.gt,
         },
-        {"+": operator.add, "-": operator.sub},
-        {"*": operator.mul, "/": operator.truediv},
+        {"+": operator.add, "-": operator.sub, ".": lambda a, b: f"{a}{b}"},
+        # A division by zero gives no value.
+        {"*": operator.mul, "/": lambda a, b: a / b if b else None},
     )
 
     def __init__(self, text: str) -> None:
@@ -350,7 +351,13 @@ def _aggregate(function: str, values: list[Any]) -> Any:
     texts = [item for value in values for item in (value if isinstance(value, list) else [value])]
     if function == "values":
         return sorted(set(texts)) or None
-    aggregates: dict[str, Callable[[list[Any]], Any]] = {"min": min, "max": max, "sum": sum, "dc": lambda v: len({*v})}
+    aggregates: dict[str, Callable[[list[Any]], Any]] = {
+        "min": min,
+        "max": max,
+        "sum": sum,
+        "dc": lambda v: len({*v}),
+        "last": lambda v: v[-1],
+    }
     return aggregates[function](texts)
 
 
@@ -398,9 +405,9 @@ def _running(text: str, rows: list[Row]) -> Iterator[Row]:
     for row in rows:
         values = so_far.setdefault(tuple(row[field] for field in by), {})
         for function, name, alias in aggregates:
-            assert function == "max"
             if row.get(name) is not None:
-                values[alias] = max(row[name], values.get(alias, row[name]))
+                so_far_and_now = [values[alias], row[name]] if alias in values else [row[name]]
+                values[alias] = _aggregate(function, so_far_and_now)
         yield row | values
 
 

@@ -23,7 +23,12 @@ def raised_when(rule: Rule) -> str:
     if correlation.least is None or not correlation.type.endswith("_count"):
         in_turn = " in this order" if "ordered" in correlation.type else ""
         return f"{' and '.join(correlation.rules)}{in_turn} in {correlation.rule.timespan.spec}{by}"
-    noun = _NOUNS.get(correlation.counted, f"values of {correlation.counted}") if correlation.counted else "events"
+    if correlation.parts:
+        noun = f"combinations of {' and '.join(correlation.parts)}"
+    elif correlation.counted:
+        noun = _NOUNS.get(correlation.counted, f"values of {correlation.counted}")
+    else:
+        noun = "events"
     return f"{correlation.least} {noun} in {correlation.rule.timespan.spec}{by}"
 
 

@@ -79,7 +79,8 @@ class Alerts:
         correlation = Correlation.of(rule)
         assert correlation is not None
         values = self._column(correlation.counted) if correlation.counted else "'[]'"
-        shown = [name for name in correlation.evidence if name.removeprefix(ELEMENTS) not in correlation.keys]
+        keys = (*correlation.group, correlation.counted)
+        shown = [name for name in correlation.evidence if name.removeprefix(ELEMENTS) not in keys]
         group = [f"{literal(_json(name) + ':')}, {self._column(name)}" for name in correlation.group]
         for query in queries:
             select = f"""INSERT INTO found SELECT {self._numbers[id(rule)]},

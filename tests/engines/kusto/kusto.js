@@ -41,6 +41,7 @@ const items = kept(list => all(list).map(item => (kind(item) === 'SeparatedEleme
 const list = node => items(children(node).find(child => kind(child) === 'SyntaxList' && child.ChildCount
   && kind(child.GetChild(0)) !== 'NamedParameter'));
 const written = kept(node => node.toString().trim());
+const nameOf = kept(node => written(node).replace(/^\[(["'])(.*)\1\]$/s, '$2')); // a name that may be any text
 const columnsOf = type => Array.from({ length: type.Columns.Count }, (_, i) => type.Columns.getItem(i));
 const names = node => columnsOf(node.ResultType).map(column => column.Name);
 const operand = node => children(node).find(child => kind(child) !== 'SyntaxList');
@@ -49,7 +50,9 @@ const operand = node => children(node).find(child => kind(child) !== 'SyntaxList
 const functions = {
   not: ([a]) => (a === null ? null : !a),
   iff: ([a, b, c]) => (a === true ? b : c),
+  case: values => { while (values.length > 1 && values[0] !== true) values = values.slice(2); return values[values.length > 1 ? 1 : 0]; },
   isempty: ([a]) => a === null || a === '',
+  isnotnull: ([a]) => a !== null,
   isnotempty: ([a]) => !(a === null || a === ''),
   replace_string: ([a, b, c]) => text(a).split(b).join(c),
   tolower: ([a]) => text(a).toLowerCase(),
@@ -58,6 +61,8 @@ const functions = {
   parse_json: ([a]) => { try { return a === '' ? null : JSON.parse(a); } catch { return a; } },
   pack_array: values => values,
   coalesce: values => values.find(value => value !== null && value !== '') ?? values[values.length - 1],
+  strcat: values => values.map(text).join(''),
+  strlen: ([a]) => [...text(a)].length,
   strcat_delim: ([delimiter, ...values]) => values.map(text).join(delimiter),
   array_sort_asc: ([a]) => (Array.isArray(a) ? [...a].sort(order) : null),
 };
@@ -78,6 +83,7 @@ function overRows(name, args, node, row, set) {
 const operators = {
   '+': (a, b) => (a instanceof Time ? new Time(a.at + b.at) : a + b),
   '-': (a, b) => (a instanceof Time && b instanceof Time ? new Span(a.at - b.at) : a - b),
+  '*': (a, b) => a * b, '/': (a, b) => (b === 0 ? null : a / b),
   '<': (a, b) => order(a, b) < 0, '<=': (a, b) => order(a, b) <= 0,
   '>': (a, b) => order(a, b) > 0, '>=': (a, b) => order(a, b) >= 0,
   '==': (a, b) => key(a) === key(b),
@@ -98,12 +104,14 @@ const literal = kept(node => {
 function value(node, row, set) {
   const parts = children(node);
   switch (kind(node)) {
-    case 'LiteralExpression': return literal(node);
+    case 'LiteralExpression': return /\(null\)$/.test(written(node)) ? null : literal(node);
     case 'ParenthesizedExpression': return value(parts[0], row, set);
-    case 'NameReference': return written(node) in row ? row[written(node)] : fail(`no column ${written(node)}`);
+    case 'NameReference': return nameOf(node) in row ? row[nameOf(node)] : fail(`no column ${nameOf(node)}`);
     case 'PrefixUnaryExpression': return tokens(node) === '-' ? -value(parts[0], row, set) : fail(`operator ${tokens(node)}`);
     case 'SimpleNamedExpression': return value(parts[1], row, set);
-    case 'PathExpression': return value(parts[0], row, set)?.[written(parts[1])] ?? null;
+    case 'PathExpression':
+      if (set.state && written(parts[0]) === set.state.name) return set.state.row[nameOf(parts[1])] ?? null;
+      return value(parts[0], row, set)?.[nameOf(parts[1])] ?? null;
     case 'ElementExpression': return value(parts[0], row, set)?.[value(children(parts[1])[0], row, set)] ?? null;
     case 'InExpression': {
       const found = text(value(parts[0], row, set)), listed = items(children(parts[1])[0]).map(one => value(one, row, set));
@@ -160,7 +168,7 @@ function table(node, data, input) {
       return { ...input, rows: input.rows.filter((_, index) => kept[index]) };
     }
     case 'ExtendOperator': {
-      const added = list(node).map(item => [written(children(item)[0]), item]);
+      const added = list(node).map(item => [nameOf(children(item)[0]), item]);
       return { ...input, rows: each((row, set) => ({ ...row, ...Object.fromEntries(added.map(([name, item]) => [name, value(item, row, set)])) })) };
     }
     case 'ProjectOperator': {
@@ -175,7 +183,25 @@ function table(node, data, input) {
     }
     case 'MvExpandOperator': { // "The output isn't serialized" (serialize-operator's page)
       const [item] = list(node), named = children(item)[0], name = written(children(named)[0]);
-      return { rows: each((row, set) => value(named, row, set).map(one => ({ ...row, [name]: one }))).flat() };
+      const index = names(node).filter(column => !(column in (input.rows[0] ?? {})) && column !== name); // with_itemindex
+      return { rows: each((row, set) => value(named, row, set)
+        .map((one, i) => ({ ...row, ...Object.fromEntries(index.map(column => [column, i])), [name]: one }))).flat() };
+    }
+    case 'ScanOperator': { // one step that every row matches, with its state: the columns of the row before
+      if (!input.serialized) fail('scan: the rows are in no order');
+      const steps = node.GetDescendants(K.Syntax.ScanStep);
+      if (steps.Count !== 1) fail('scan with several steps');
+      const step = steps.getItem(0), parts = children(step), name = written(parts.find(part => kind(part) === 'NameDeclaration'));
+      const assigned = Array.from({ length: step.GetDescendants(K.Syntax.ScanAssignment).Count }, (_, i) => step.GetDescendants(K.Syntax.ScanAssignment).getItem(i));
+      const added = names(node).filter(column => !(column in (input.rows[0] ?? {})));
+      let state = {};
+      return { serialized: true, rows: each((row, set) => {
+        const full = { ...row, ...Object.fromEntries(added.map(column => [column, null])) };
+        if (value(step.Condition, full, { ...set, state: { name, row: state } }) !== true) fail('scan: a row that matches no step');
+        const found = assigned.map(one => [nameOf(children(one)[0]), value(children(one)[1], full, { ...set, state: { name, row: state } })]);
+        state = { ...full, ...Object.fromEntries(found) };
+        return state;
+      }) };
     }
     case 'SummarizeOperator': {
       const clause = children(node).find(child => kind(child) === 'SummarizeByClause'), groups = new Map(), columns = names(node);

@@ -19,6 +19,10 @@ from sigma.rule.attributes import SigmaLevel
 Rule = SigmaRule | SigmaCorrelationRule
 
 
+#: What is counted where a condition has a list of fields: a text of their values together, from which each can be told.
+COMBINATION = "combination"
+
+
 @dataclass(frozen=True)
 class Correlation:
     """What a correlation says, in the field names that its rule has at the moment."""
@@ -26,8 +30,10 @@ class Correlation:
     rule: SigmaCorrelationRule
     #: The fields whose values tell one group from another; none puts all events into one group.
     group: tuple[str, ...]
-    #: The field whose values are counted or summed up; None where events or rules are counted.
+    #: The field whose values are counted or summed up, or COMBINATION; None where events or rules are counted.
     counted: str | None
+    #: The fields whose values are counted together; none where it is only one.
+    parts: tuple[str, ...]
     #: The least count that is an alert; None where the condition is not a least count.
     least: int | None
     #: The names of the rules referred to, in their order.
@@ -39,13 +45,16 @@ class Correlation:
         if not isinstance(rule, SigmaCorrelationRule):
             return None
         condition = rule.condition
-        counted = least = None
+        counted: str | None = None
+        least: int | None = None
+        parts: tuple[str, ...] = ()
         if isinstance(condition, SigmaCorrelationCondition):
-            counted = condition.fieldref if isinstance(condition.fieldref, str) else None
+            fields = condition.fieldref if isinstance(condition.fieldref, list) else [condition.fieldref]
+            counted, parts = (COMBINATION, tuple(fields)) if len(fields) > 1 else (fields[0], ())
             beyond = {SigmaCorrelationConditionOperator.GTE: 0, SigmaCorrelationConditionOperator.GT: 1}
             least = condition.count + beyond[condition.op] if condition.op in beyond else None
         rules = tuple(str(ref.rule.name or ref.rule.id) for ref in rule.referenced_rules)
-        return cls(rule, tuple(rule.group_by or ()), counted, least, rules)
+        return cls(rule, tuple(rule.group_by or ()), counted, parts, least, rules)
 
     @property
     def type(self) -> str:
@@ -63,6 +72,11 @@ class Correlation:
         return self.type.startswith("temporal")
 
     @property
+    def needs_ids(self) -> bool:
+        """Whether an event must be told from another: where it can be there several times, and counts once."""
+        return self.type != "value_count" or len(self.rules) > 1
+
+    @property
     def enough(self) -> int:
         """The count that is an alert; where a condition over rules decides, that of all rules."""
         return len(self.rules) if self.least is None else self.least
@@ -70,7 +84,9 @@ class Correlation:
     @property
     def keys(self) -> tuple[str, ...]:
         """The fields without which an event takes no part: those of the group, and the one that is counted."""
-        return self.group if self.counted is None else (*self.group, self.counted)
+        if self.counted is None or self.parts:
+            return (*self.group, *self.parts)
+        return (*self.group, self.counted)
 
     @property
     def evidence(self) -> list[str]:
@@ -78,8 +94,8 @@ class Correlation:
         rules = [reference.rule for reference in self.rule.referenced_rules]
         # What a rule was given because it says nothing is not meant for the correlation, which says something itself.
         asked = [name for rule in rules if OPTIONAL not in rule.custom_attributes for name in rule.fields]
-        names = [*asked, *self.rule.fields]
-        return [name for name in dict.fromkeys(names) if name not in self.keys]
+        names = [*self.parts, *asked, *self.rule.fields]
+        return [name for name in dict.fromkeys(names) if name not in self.group and name != self.counted]
 
 
 def in_order(rules: Iterable[Rule]) -> list[Rule]:

@@ -30,6 +30,8 @@ from sigma.backends.keywatch._repairs import RepairedBackend
 from sigma.correlations import (
     CorrelationConditionNOT,
     CorrelationConditionOR,
+    SigmaCorrelationCondition,
+    SigmaCorrelationConditionOperator,
     SigmaCorrelationRule,
     SigmaCorrelationTypeLiteral,
     SigmaExtendedCorrelationCondition,
@@ -40,6 +42,8 @@ from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 T = TypeVar("T")
 #: The types that ask for a number.
 _AT_LEAST = ("value_count", "value_sum", "value_avg", "event_count", "temporal")
+#: The types that measure values, and may compare with what is no whole number.
+MEASURES = ("value_sum", "value_avg")
 
 
 class SlidingWindowBackend(RepairedBackend):
@@ -55,6 +59,8 @@ class SlidingWindowBackend(RepairedBackend):
     aliased: ClassVar[bool] = False
     #: Whether all events can be one group.
     ungrouped: ClassVar[bool] = False
+    #: Whether the values of several fields can be counted together.
+    combined: ClassVar[bool] = False
     #: What stands between two fields of a group.
     group_joiner: ClassVar[str] = ", "
 
@@ -141,8 +147,10 @@ class SlidingWindowBackend(RepairedBackend):
             problem = f"a sliding {correlation_type} needs group-by"
         elif rule.aliases and not self.aliased:
             problem = "aliases of fields have no form there; use a field that all its rules have"
-        elif correlation_type == "value_count" and correlation.counted is None:
-            problem = "a sliding value_count counts one field, not a list of fields"
+        elif correlation.parts and not (self.combined and correlation_type == "value_count"):
+            problem = f"a sliding {correlation_type} has one field here, not a list of fields"
+        elif correlation_type.startswith("value_") and correlation.counted is None:
+            problem = f"a sliding {correlation_type} needs a field"
         elif correlation_type in _AT_LEAST and correlation.least is None:
             problem = f"a sliding {correlation_type} needs gte or gt: fewer than N is true of almost every window"
         elif correlation_type == "temporal_ordered" and correlation.least != len(correlation.rules):
@@ -154,6 +162,18 @@ class SlidingWindowBackend(RepairedBackend):
         else:
             return correlation
         raise SigmaFeatureNotSupportedByBackendError(f"rule '{rule.title}': {problem}", source=rule.source)
+
+
+def passes(correlation: Correlation) -> str:
+    """Write the comparison with the number that a correlation asks for.
+
+    A sum or a mean need be no whole number, so more than 20 is not at least 21.
+    """
+    condition = correlation.rule.condition
+    if correlation.type in MEASURES and isinstance(condition, SigmaCorrelationCondition):
+        more = condition.op == SigmaCorrelationConditionOperator.GT
+        return f"{'>' if more else '>='} {condition.count}"
+    return f">= {correlation.enough}"
 
 
 def condition_over_rules(

@@ -32,6 +32,7 @@ class SQLBackend(ArtefactBackend, SlidingWindowBackend):
     requires_pipeline: ClassVar[bool] = True
     ungrouped: ClassVar[bool] = True
     aliased: ClassVar[bool] = True
+    combined: ClassVar[bool] = True
     correlation_search_single_rule_expression = "{query}"
     correlation_search_multi_rule_expression = "{queries}"
     correlation_search_multi_rule_query_expression = "({query})"

@@ -137,6 +137,8 @@ class FieldTable:
         return templates[kind]
 
 
+#: Where a correlation carries the spellings of fields that it groups by or counts: the first → all of them.
+SPELLINGS = "keywatch_spellings"
 #: Where a rule carries the evidence that it was given, and that need not be there.
 OPTIONAL = "keywatch_optional"
 

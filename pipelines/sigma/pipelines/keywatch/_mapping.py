@@ -10,7 +10,7 @@ from string import Formatter
 from sigma.conditions import ConditionAND, ConditionOR
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaTransformationError
-from sigma.pipelines.keywatch._fields import NAMES, OPTIONAL, FieldTable, NotStoredError
+from sigma.pipelines.keywatch._fields import NAMES, OPTIONAL, SPELLINGS, FieldTable, NotStoredError
 from sigma.pipelines.keywatch._pack import GUIDE
 from sigma.processing.transformations import FieldMappingTransformation
 from sigma.rule import SigmaDetection, SigmaDetectionItem, SigmaRule
@@ -96,6 +96,9 @@ class StrictFieldMapping(FieldMappingTransformation):
                 + (f"; did you mean '{near[0]}'?" if near else "; CloudTrail has none of that name")
             ) from error
         self._rule.custom_attributes[NAMES] |= dict.fromkeys(names, field)
+        if isinstance(self._rule, SigmaCorrelationRule) and len(names) > 1:
+            self._rule.custom_attributes.setdefault(SPELLINGS, {})[names[0]] = names
+            return names[:1]
         return names
 
     def _shown(self, name: str) -> str:

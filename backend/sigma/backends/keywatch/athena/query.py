@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
-from sigma.backends.keywatch._correlation import Correlation, Rule
+from sigma.backends.keywatch._correlation import COMBINATION, Correlation, Rule
 from sigma.backends.keywatch._sql import SQLBackend
-from sigma.backends.keywatch._sql_text import ALL_EVENTS, like_pattern, literal, lower_literal, quoted
+from sigma.backends.keywatch._sql_text import ALL_EVENTS, combination, like_pattern, literal, lower_literal, quoted
 from sigma.backends.keywatch.athena.sliding import AthenaSliding
 from sigma.conversion.state import ConversionState
 from sigma.pipelines.keywatch._fields import ELEMENTS
@@ -66,10 +66,12 @@ class KeywatchAthenaBackend(AthenaSliding, SQLBackend):
         more = {quoted(name): written for name, written in aliases.items()}
         if not correlation.group:
             more[ALL_EVENTS] = "'all'"
+        if correlation.parts:
+            more[quoted(COMBINATION)] = combination([*map(_text, correlation.parts)])
         if source:
             more['"rule"'] = '"rule"'
         fields = [name for name in (*correlation.keys, *correlation.evidence) if name not in aliases]
-        if correlation.type != "value_count" or len(correlation.rules) > 1:  # where events are counted by their IDs
+        if correlation.needs_ids:
             fields = ["eventid", *fields]
         return self._select(rule, fields, condition, source, more)
 

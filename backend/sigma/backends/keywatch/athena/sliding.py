@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from sigma.backends.keywatch._chain import chained, seen
 from sigma.backends.keywatch._correlation import Correlation, Rule
-from sigma.backends.keywatch._sliding import SlidingWindowBackend
+from sigma.backends.keywatch._sliding import SlidingWindowBackend, passes
 from sigma.backends.keywatch._sql_text import ALL_EVENTS, quoted
 from sigma.pipelines.keywatch._fields import cloudtrail_names
 
@@ -53,13 +53,27 @@ crossed AS (
     ) AS alert_number
     FROM crossed
 )"""
-#: The events at which the last rule that is needed has matched; windows of them that overlap get the same number.
+#: The events at which the last rule that is needed has matched.
 _MET = """    SELECT * FROM matched
     WHERE {present}
 ),
 {stages},
-crossed AS (
-    SELECT *, {count} AS value_count, "time" AS at,
+"""
+#: The sum or the mean of {measured}, of which each event has one value, however often it was delivered.
+_MEASURED = """    SELECT *, row_number() OVER (PARTITION BY {groupby}, "eventID", "time" ORDER BY "time") AS delivery
+    FROM matched
+    WHERE {present} AND TRY_CAST({measured} AS double) IS NOT NULL
+), counted AS (
+    SELECT *, {function}(TRY_CAST({measured} AS double)) OVER (
+        PARTITION BY {groupby} ORDER BY "time" RANGE BETWEEN {window} PRECEDING AND CURRENT ROW
+    ) AS measure
+    FROM present
+    WHERE delivery = 1
+),
+"""
+#: The events that complete the correlation; windows of them that overlap get the same number.
+_CROSSED = """crossed AS (
+    SELECT *, {reached} AS value_count, "time" AS at,
         CASE
             WHEN "time" - {window} > lag("time") OVER (PARTITION BY {groupby} ORDER BY "time") THEN 1 ELSE 0
         END AS opens
@@ -88,9 +102,11 @@ class AthenaSliding(SlidingWindowBackend):
     sliding: ClassVar[dict[str, str]] = {
         "value_count": _PRESENT + _COUNTED + _ALERTS,
         "event_count": _PRESENT + _COUNTED + _ALERTS,
-        "temporal": _PRESENT + _MET + _ALERTS,
-        "temporal_extended": _PRESENT + _MET + _ALERTS,
-        "temporal_ordered": _PRESENT + _MET + _ALERTS,
+        "value_sum": _PRESENT + _MEASURED + _CROSSED + _ALERTS,
+        "value_avg": _PRESENT + _MEASURED + _CROSSED + _ALERTS,
+        "temporal": _PRESENT + _MET + _CROSSED + _ALERTS,
+        "temporal_extended": _PRESENT + _MET + _CROSSED + _ALERTS,
+        "temporal_ordered": _PRESENT + _MET + _CROSSED + _ALERTS,
     }
 
     def sliding_variables(self, correlation: Correlation) -> dict[str, str]:
@@ -105,13 +121,16 @@ class AthenaSliding(SlidingWindowBackend):
             "groupby": variables["groupby"] or ALL_EVENTS,
             "measured": field or '"eventID"',
             "values": f"\n    array_sort(array_agg(DISTINCT {field})) AS {field}," if field else "",
-            "events": 'count(DISTINCT "eventID")' if len(correlation.rules) > 1 or not field else "count(*)",
+            "events": 'count(DISTINCT "eventID")' if correlation.needs_ids else "count(*)",
             "present": present or "true",
+            "function": correlation.type.removeprefix("value_"),
+            "reached": "measure",
+            "met": f"measure {passes(correlation)}",
         }
         if correlation.over_rules:
             add = chained if correlation.type == "temporal_ordered" else seen
             stages, met = add(correlation, variables["groupby"], '"time"', str(correlation.window))
-            variables |= {"stages": stages, "met": met, "count": str(len(correlation.rules))}
+            variables |= {"stages": stages, "met": met, "reached": str(len(correlation.rules))}
         return variables
 
     def column(self, rule: Rule, field: str) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
-from sigma.backends.keywatch._correlation import Correlation, Rule
+from sigma.backends.keywatch._correlation import COMBINATION, Correlation, Rule
 from sigma.backends.keywatch._sql import SQLBackend
-from sigma.backends.keywatch._sql_text import ALL_EVENTS, like_pattern, literal, lower_literal, quoted
+from sigma.backends.keywatch._sql_text import ALL_EVENTS, combination, like_pattern, literal, lower_literal, quoted
 from sigma.backends.keywatch.duckdb.sliding import DuckDBSliding, GridSliding
 from sigma.conversion.state import ConversionState
 from sigma.types import SigmaCasedString, SigmaString
@@ -71,6 +71,9 @@ class KeywatchDuckDBBackend(DuckDBSliding, SQLBackend):
         columns = "".join(f", {written} AS {quoted(name)}" for name, written in aliases.items())
         if correlation is not None and not correlation.group:
             columns += f", '' AS {ALL_EVENTS}"
+        if correlation is not None and correlation.parts:
+            parts = [*map(self.escape_and_quote_field, correlation.parts)]
+            columns += f", {combination(parts)} AS {quoted(COMBINATION)}"
         return f"    SELECT *{columns} FROM {source or self.source}\n    WHERE {condition}"
 
     def selection_of_events(self, rule: Rule, condition: str) -> str:

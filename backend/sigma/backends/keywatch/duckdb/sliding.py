@@ -12,9 +12,8 @@ from typing import ClassVar
 
 from sigma.backends.keywatch._chain import chained, seen
 from sigma.backends.keywatch._correlation import Correlation
-from sigma.backends.keywatch._sliding import SlidingWindowBackend
+from sigma.backends.keywatch._sliding import SlidingWindowBackend, passes
 from sigma.backends.keywatch._sql_text import ALL_EVENTS
-from sigma.correlations import SigmaCorrelationCondition, SigmaCorrelationConditionOperator
 
 #: Adds to each event the number of distinct {measured} in the window that ends with it, if a group has {least} in all.
 _COUNTED = """WITH matched AS (
@@ -45,7 +44,6 @@ counted AS MATERIALIZED (
     WHERE {present}
 ),
 """
-#: A sum or a mean need be no whole number, so more than 20 is not at least 21.
 _PASSED = "crossed AS (\n    SELECT * FROM counted WHERE value_count {passes}\n),\n"
 _CROSSED = "crossed AS (\n    SELECT * FROM counted WHERE value_count >= {count}\n),\n"
 #: Adds to each event what its group's rules have matched, and takes those at which the last one that is needed did.
@@ -127,7 +125,7 @@ class DuckDBSliding(SlidingWindowBackend):
             "measured": field or '"eventID"',
             "values": f"\n    list_sort(list_distinct(list({field}))) AS {field}," if field else "",
             "events": 'count(DISTINCT "eventID")' if len(correlation.rules) > 1 else "count(*)",
-            "passes": _passes(correlation),
+            "passes": passes(correlation),
             "function": correlation.type.removeprefix("value_"),
             "least": variables["count"],
             "present": present or "true",
@@ -150,12 +148,3 @@ class GridSliding(DuckDBSliding):
         variables = super().sliding_variables(correlation)
         keys, least = f"{variables['groupby']}, threshold", "(SELECT min(threshold) FROM thresholds)"
         return variables | {"keys": keys, "least": least}
-
-
-def _passes(correlation: Correlation) -> str:
-    """Write the comparison with the number that a correlation asks for."""
-    condition = correlation.rule.condition
-    if not isinstance(condition, SigmaCorrelationCondition):
-        return ""
-    more = condition.op == SigmaCorrelationConditionOperator.GT
-    return f"{'>' if more else '>='} {condition.count}"

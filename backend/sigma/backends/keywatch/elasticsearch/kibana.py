@@ -10,6 +10,7 @@ from sigma.backends.keywatch._artefact import Detection
 from sigma.backends.keywatch._attack import Attack, Tactic, attack_of
 from sigma.backends.keywatch._correlation import Rule
 from sigma.backends.keywatch._guide import guide_steps
+from sigma.backends.keywatch.elasticsearch.sliding import group_names
 from sigma.pipelines.keywatch._pack import GUIDE
 
 _RISK = {"informational": 1, "low": 21, "medium": 47, "high": 73, "critical": 99}
@@ -41,9 +42,11 @@ def detection_rule(detection: Detection, query: str) -> dict[str, Any]:
     :param query: the finished query.
     """
     rule, correlation = detection.rule, detection.correlation
+    # Aliases are made by the query; no index has them.
+    made = {alias.alias for alias in correlation.rule.aliases} if correlation else set()
     attack = attack_of(rule, "Kibana")
     level = detection.level.name.lower()
-    group = ["event.id"] if correlation is None else list(correlation.group)
+    group = ["event.id"] if correlation is None else group_names(correlation)
     return {
         "rule_id": detection.id,
         "name": rule.title,
@@ -74,7 +77,7 @@ def detection_rule(detection: Detection, query: str) -> dict[str, Any]:
         "required_fields": [
             {"name": name, "type": TYPES.get(name, "keyword")}
             # What the rule groups by and counts, and what it gives as evidence.
-            for name in sorted({"@timestamp", *rule.fields, *(correlation.keys if correlation else ())})
+            for name in sorted({"@timestamp", *rule.fields, *(correlation.keys if correlation else ())} - made)
             if "(" not in name
         ],
         "related_integrations": [{"package": "aws", "integration": "cloudtrail", "version": _INTEGRATION}],

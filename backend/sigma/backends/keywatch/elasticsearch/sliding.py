@@ -12,16 +12,15 @@ from __future__ import annotations
 from math import ceil
 from typing import ClassVar
 
-from sigma.backends.keywatch._correlation import Correlation
-from sigma.backends.keywatch._sliding import SlidingWindowBackend
-from sigma.correlations import SigmaCorrelationRule
-from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
+from sigma.backends.keywatch._correlation import COMBINATION, Correlation, Rule
+from sigma.backends.keywatch._sliding import SlidingWindowBackend, condition_over_rules
 from sigma.pipelines.keywatch._fields import cloudtrail_names
 
 _MINUTE, _HOUR = 60, 3600
 #: The column with the name of the rule that an event matches.
 _RULE = "rule"
-
+#: The column that groups all events, where a correlation has no group.
+ALL_EVENTS = "all_events"
 
 #: The most distinct values in a window; rules that match are counted as values of a column.
 _VALUES = (
@@ -44,13 +43,48 @@ _VALUES = (
 )
 
 
+#: The same for rules: which match in a window, or when, as far as that matters, and whether that is what is asked for.
+_MET = (
+    """{search}
+| WHERE {present}
+| EVAL slice = TO_LONG(@timestamp) / {slice}
+| STATS event_count = COUNT(*), first_seen = MIN(@timestamp), last_seen = MAX(@timestamp){fields}"""
+    """ BY {groupby}, rule, slice
+| EVAL step = [{steps}]
+| MV_EXPAND step
+| EVAL window_end = slice + step, event_count = CASE(step == 0, event_count, 0), seen = CASE(step == 0, rule, NULL)"""
+    """{once}
+| STATS {gathered}, event_count = SUM(event_count), first_seen = MIN(first_seen), last_seen = MAX(last_seen),"""
+    """ rule = VALUES(seen){fields} BY {groupby}, window_end{stages}
+| EVAL value_count = CASE({met}, {count}, 0)
+| STATS value_count = MAX(value_count), event_count = SUM(event_count), first_seen = MIN(first_seen),"""
+    """ last_seen = MAX(last_seen), rule = VALUES(rule){fields} BY {groupby}
+| WHERE value_count >= {count}"""
+)
+#: The next rule of a chain: of its slices in a window, those that do not end before the chain so far, and how early the
+#: chain can be when it comes to the first of them.
+_NEXT = (
+    """
+| MV_EXPAND times_{number}
+| DISSECT times_{number} "%{{earliest}} %{{latest}}"
+| EVAL reached = CASE(TO_LONG(latest) >= reached, GREATEST(TO_LONG(earliest), reached), NULL)
+| STATS reached = MIN(reached){later}, event_count = MAX(event_count), first_seen = MIN(first_seen),"""
+    """ last_seen = MAX(last_seen), rule = VALUES(rule){fields} BY {groupby}, window_end"""
+)
+
+
 class ESQLSliding(SlidingWindowBackend):
     """The method `sliding` in ES|QL."""
 
+    aliased: ClassVar[bool] = True
+    ungrouped: ClassVar[bool] = True
+    combined: ClassVar[bool] = True
     evidence: ClassVar[str] = ", {field} = VALUES({field})"
     sliding: ClassVar[dict[str, str]] = {
         "value_count": _VALUES,
         "temporal": _VALUES,
+        "temporal_extended": _MET,
+        "temporal_ordered": _MET,
         "event_count": """{search}
 | WHERE {present}
 | STATS seen = MIN(@timestamp){fields} BY {groupby}, event.id
@@ -71,45 +105,101 @@ class ESQLSliding(SlidingWindowBackend):
         searches = self.searches(correlation.rule)
         any_of = " OR ".join(f"({query})" for _, query, _ in searches)
         tags = ", ".join(f'CASE({query}, {quoted(name.replace(",", " ") + ",")}, "")' for name, query, _ in searches)
-        return f'{any_of}\n| EVAL {_RULE} = SPLIT(CONCAT({tags}), ",")\n| MV_EXPAND {_RULE}\n| WHERE {_RULE} != ""'
+        search = f'{any_of}\n| EVAL {_RULE} = SPLIT(CONCAT({tags}), ",")\n| MV_EXPAND {_RULE}\n| WHERE {_RULE} != ""'
+        for alias in dict.fromkeys(alias for *_, aliases in searches for alias in aliases):
+            values = ", ".join(
+                f"{_is(rule)}, {self.escape_and_quote_field(aliases[alias])}"
+                for rule, _, aliases in searches
+                if alias in aliases
+            )
+            search += f"\n| EVAL {self.escape_and_quote_field(alias)} = CASE({values}, NULL)"
+        return search
+
+    def sliding_search(self, correlation: Correlation) -> str:
+        """Write the search of the events, with columns for what they are grouped by and what is counted."""
+        search = super().sliding_search(correlation)
+        if not correlation.group:
+            search += f'\n| EVAL {ALL_EVENTS} = "all events"'
+        for field in correlation.keys:
+            if (name := self.column(correlation.rule, field)) != (written := self.escape_and_quote_field(field)):
+                search += f"\n| EVAL {name} = {written}"
+        if correlation.parts:
+            parts = [self.column(correlation.rule, field) for field in correlation.parts]
+            lengths = ', " ", '.join(f"TO_STRING(LENGTH({part}))" for part in parts[:-1])
+            joined = ', ", ", '.join(parts)
+            search += f'\n| EVAL {COMBINATION} = CONCAT({joined}, " (", {lengths}, ")")'
+        return search
+
+    def column(self, rule: Rule, field: str) -> str:
+        """Write the name of a column."""
+        return f"`{name_of(rule, field)}`" if "(" in field else self.escape_and_quote_field(field)
 
     def sliding_variables(self, correlation: Correlation) -> dict[str, str]:
-        """Add the slices, the condition that all fields have a value, and the evidence that is carried once a group."""
+        """Add the slices, the condition that all fields have a value, and the evidence that is carried once a group.
+
+        Where rules have to match, add what tells which did.
+        """
         slice_seconds = grain(correlation.window)
         evidence = map(self.escape_and_quote_field, correlation.evidence)
         variables = super().sliding_variables(correlation)
-        name = self._name(correlation)
+        variables["groupby"] = variables["groupby"] or ALL_EVENTS
+        name = variables["field"]
         if correlation.over_rules:
-            variables["field"] = name = _RULE
+            variables |= {"field": _RULE, "count": str(correlation.enough)}
+            name = _RULE
+            variables |= self._met(correlation, variables)
+        present = " AND ".join(f'{self.column(correlation.rule, name)} != ""' for name in correlation.keys)
         return variables | {
             "name": name,
             "slice": str(slice_seconds * 1000),
             "steps": ", ".join(str(step) for step in range(ceil(correlation.window / slice_seconds) + 1)),
-            "present": " AND ".join(f'{self.escape_and_quote_field(name)} != ""' for name in correlation.keys),
+            "present": present or "true",
             "once": "".join(f", {name} = CASE(step == 0, {name}, NULL)" for name in evidence),
         }
 
-    def _name(self, correlation: Correlation) -> str:
-        """Write the name of the column of what is counted: CloudTrail's for a value that lies in a text."""
-        field = self.escape_and_quote_field(correlation.counted or "")
-        names = cloudtrail_names(correlation.rule)
-        return f"`{names[correlation.counted or '']}`" if "(" in field else field
+    def _met(self, correlation: Correlation, variables: dict[str, str]) -> dict[str, str]:
+        """Return what is gathered of the rules in a window, the stages that follow, and what is met at the end."""
+        rules = [name.replace(",", " ") for name in correlation.rules]
+        if correlation.type != "temporal_ordered":
+            met = [f"seen_{number} == 1" for number in range(len(rules))]
+            return {
+                "gathered": ", ".join(
+                    f"seen_{number} = MAX(CASE({_is(rule)}, 1, 0))" for number, rule in enumerate(rules)
+                ),
+                "stages": "",
+                "met": condition_over_rules(correlation, met) or "",
+            }
+        times = {
+            f"times_{number}": f'VALUES(CASE({_is(rule)}, CONCAT(TO_STRING(TO_LONG(first_seen)), " ", '
+            "TO_STRING(TO_LONG(last_seen))), NULL))"
+            for number, rule in enumerate(rules[1:-1])
+        }
+        gathered = {
+            "reached": f"MIN(CASE({_is(rules[0])}, TO_LONG(first_seen), NULL))",
+            **times,
+            "ended": f"MAX(CASE({_is(rules[-1])}, TO_LONG(last_seen), NULL))",
+        }
+        stages = ""
+        for number in range(len(times)):
+            later = "".join(f", {other} = VALUES({other})" for other in list(times)[number + 1 :])
+            stages += _NEXT.format(**variables | {"number": number, "later": f"{later}, ended = MAX(ended)"})
+        written = ", ".join(f"{name} = {value}" for name, value in gathered.items())
+        return {"gathered": written, "stages": stages, "met": "ended >= reached"}
 
-    def slidable(self, rule: SigmaCorrelationRule, correlation_type: str) -> Correlation:
-        """Return the view of a correlation whose group is fields.
 
-        :raises SigmaFeatureNotSupportedByBackendError: for any other.
-        """
-        correlation = super().slidable(rule, correlation_type)
-        for name in correlation.group:
-            if "(" in name:
-                field = cloudtrail_names(rule).get(name, name)
-                raise SigmaFeatureNotSupportedByBackendError(
-                    f"rule '{rule.title}': '{field}' is no field of Elastic's integration, but lies in a text; "
-                    "it can't be grouped by",
-                    source=rule.source,
-                )
-        return correlation
+def group_names(correlation: Correlation) -> list[str]:
+    """Return the names of the columns that tell one group from another."""
+    return [name_of(correlation.rule, field) for field in correlation.group] or [ALL_EVENTS]
+
+
+def name_of(rule: Rule, field: str) -> str:
+    """Return the name that a value has in a row: the field's, or CloudTrail's for what is only a part of a text."""
+    return cloudtrail_names(rule)[field] if "(" in field else field
+
+
+def _is(rule: str) -> str:
+    """Write that an event is there because a rule matches it."""
+    return f"{_RULE} == {quoted(rule.replace(',', ' '))}"
 
 
 def grain(window: int) -> int:

@@ -12,8 +12,8 @@ from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._correlation import Rule
 from sigma.backends.keywatch._regex import lucene
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
-from sigma.backends.keywatch.opensearch.monitor import KEYWORD, bare_search, monitor
-from sigma.backends.keywatch.opensearch.sliding import METRICS, MOST_RULES, Json, scored
+from sigma.backends.keywatch.opensearch.monitor import bare_search, monitor
+from sigma.backends.keywatch.opensearch.sliding import KEYWORD, METRICS, MOST_RULES, Json, scored
 from sigma.backends.keywatch.opensearch.values import (
     INSIDE,
     boolean,
@@ -61,6 +61,8 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
 
     correlation_methods: ClassVar[dict[str, str]] = {"sliding": "Exact sliding windows, in a scripted metric"}
     sliding: ClassVar = METRICS
+    ungrouped: ClassVar[bool] = True
+    combined: ClassVar[bool] = True
 
     def convert_condition_or(self, cond: ConditionOR, state: ConversionState) -> Any:
         """Join alternatives."""

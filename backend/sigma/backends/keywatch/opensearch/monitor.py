@@ -8,15 +8,16 @@ of opensearch-project/alerting, read at commit 7a08cdf of 2026-08-20). The monit
 
 from __future__ import annotations
 
+import json
+
 from sigma.backends.keywatch._artefact import Detection
 from sigma.backends.keywatch._attack import attack_of
 from sigma.backends.keywatch._guide import guide_steps
-from sigma.backends.keywatch.opensearch.sliding import EVENT, METRICS, Json
+from sigma.backends.keywatch._sliding import passes
+from sigma.backends.keywatch.opensearch.sliding import EVENT, KEYWORD, METRICS, Json
 from sigma.rule.attributes import SigmaLevel
 
 _SEVERITY = {SigmaLevel.CRITICAL: "1", SigmaLevel.HIGH: "2", SigmaLevel.MEDIUM: "3", SigmaLevel.LOW: "4"}
-#: What the name of a field ends in that is compared as a whole.
-KEYWORD = ".keyword"
 #: CloudTrail's own time. @timestamp is the time of arrival where OpenSearch Ingestion writes it.
 _TIME = "eventTime"
 #: Principals on a page, values of an evidence field, and buckets of all that: OpenSearch gives 65,535 at most.
@@ -39,7 +40,7 @@ def monitor(detection: Detection) -> Json:
         "format": "epoch_millis",
     }
     search = _search(detection, period)
-    path, number = ("_count", 1) if correlation is None else ("value_count.value", correlation.enough)
+    path, passed = ("_count", ">= 1") if correlation is None else ("value_count.value", passes(correlation))
     return {
         "type": "monitor",
         "monitor_type": "bucket_level_monitor",
@@ -55,7 +56,7 @@ def monitor(detection: Detection) -> Json:
                     "condition": {
                         "buckets_path": {"value_count": path},
                         "parent_bucket_path": "principals",
-                        "script": {"source": f"params.value_count >= {number}", "lang": "painless"},
+                        "script": {"source": f"params.value_count {passed}", "lang": "painless"},
                         "gap_policy": "skip",
                     },
                     "actions": [_action(detection)],
@@ -69,7 +70,8 @@ def bare_search(detection: Detection) -> Json:
     """Return the search of what would be alerts now."""
     search = _search(detection, {"gte": f"now-{detection.look_back}s", "lte": "now"})
     if detection.correlation is not None:
-        script = {"source": "params.value_count >= params.least", "params": {"least": detection.correlation.enough}}
+        more, number = passes(detection.correlation).split()
+        script = {"source": f"params.value_count {more} params.least", "params": {"least": json.loads(number)}}
         search["aggregations"]["principals"]["aggregations"]["alerts"] = {
             "bucket_selector": {"buckets_path": {"value_count": "value_count.value"}, "script": script}
         }
@@ -86,8 +88,10 @@ def _search(detection: Detection, period: Json) -> Json:
         most = {"event_count": {"cardinality": {"field": EVENT}}}
     else:
         sources = [{field.removesuffix(KEYWORD): {"terms": {"field": field}}} for field in correlation.group]
-        keys = list(correlation.keys)
-        evidence = [field for field in (*keys, *correlation.evidence) if field not in correlation.group]
+        if not sources:
+            sources = [{"all_events": {"terms": {"script": {"source": "'all events'", "lang": "painless"}}}}]
+        keys = [field for field in correlation.keys if field.endswith(KEYWORD)]
+        evidence = [field for field in (*correlation.keys, *correlation.evidence) if field not in correlation.group]
         most = {"value_count": METRICS[correlation.type](correlation, _TIME)}
     evidence = list(dict.fromkeys(evidence))
     # What a filter finds has no score.

@@ -20,6 +20,8 @@ from sigma.backends.keywatch._sliding import folded
 Json = dict[str, Any]
 #: What tells one event from another, however often it was delivered.
 EVENT = "eventID.keyword"
+#: What the name of a field ends in that is compared as a whole.
+KEYWORD = ".keyword"
 
 
 def most_values(correlation: Correlation, time: str) -> Json:
@@ -27,8 +29,9 @@ def most_values(correlation: Correlation, time: str) -> Json:
 
     :param time: the field that holds the events' time.
     """
-    params = {"time": time, "field": correlation.counted or EVENT, "window": correlation.window * 1000}
-    return _metric(params, _TIMES, ("map_field", "map"), "combine", "reduce")
+    parts = list(correlation.parts)
+    params = {"time": time, "field": parts or correlation.counted or EVENT, "window": correlation.window * 1000}
+    return _metric(params, _TIMES, ("map_fields" if parts else "map_field", "map"), "combine", "reduce")
 
 
 def most_rules(correlation: Correlation, time: str) -> Json:
@@ -50,10 +53,26 @@ def chained(correlation: Correlation, time: str) -> Json:
     return _metric(_of_rules(correlation, time), codes, ("map_rules", "map_chain"), "combine_chain", "reduce_chain")
 
 
+def measured(correlation: Correlation, time: str) -> Json:
+    """Return the aggregation that gives the largest sum, or mean, of what the events in a window of a group have."""
+    field = correlation.counted or ""
+    params = {
+        "time": time,
+        "id": EVENT,
+        # A number has no keyword under it.
+        "fields": [field.removesuffix(KEYWORD), field] if field.endswith(KEYWORD) else [field],
+        "window": correlation.window * 1000,
+        "mean": correlation.type == "value_avg",
+    }
+    return _metric(params, "state.measured = new HashMap();", ("map_measure",), "combine_measure", "reduce_measure")
+
+
 #: Correlation type → the aggregation.
 METRICS = {
     "value_count": most_values,
     "event_count": most_values,
+    "value_sum": measured,
+    "value_avg": measured,
     "temporal": most_rules,
     "temporal_extended": most_rules,
     "temporal_ordered": chained,

@@ -193,7 +193,7 @@ class KeywatchSentinelBackend(ArtefactBackend, SentinelSliding):
         correlation = Correlation.of(rule)
         if correlation is not None:
             # An alert needs a time, and entities that are texts.
-            last = f"TimeGenerated = last_seen, Principal = {_joined(correlation.group)}"
+            last = f"TimeGenerated = last_seen, Principal = {_joined(self.group_columns(correlation))}"
             if has_address(rule):
                 last += f", IPAddress = tostring({ADDRESS}[0])"
             query = f"{query}\n| extend {last}"

@@ -46,7 +46,7 @@ def analytics_rule(detection: Detection, query: str) -> dict[str, Any]:
     attack = attack_of(rule, "Sentinel")
     details = {"Principal": "Principal"}
     if correlation is not None and correlation.counted:
-        details |= {"Values": correlation.counted, "Distinct": "value_count", "Events": "event_count"}
+        details |= {"Values": column(rule, correlation.counted), "Distinct": "value_count", "Events": "event_count"}
     entities = [_entity("Account", "FullName", "Principal")]
     if has_address(rule):
         entities.append(_entity("IP", "Address", "IPAddress"))

@@ -9,19 +9,20 @@ so both ends of a window are in. Exact, and two sorts.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import ClassVar
 
-from sigma.backends.keywatch._correlation import Correlation, Rule
-from sigma.backends.keywatch._sliding import SlidingWindowBackend, condition_over_rules
+from sigma.backends.keywatch._correlation import COMBINATION, Correlation, Rule
+from sigma.backends.keywatch._sliding import MEASURES, SlidingWindowBackend, condition_over_rules, passes
 from sigma.backends.keywatch.sentinel.values import literal
-from sigma.correlations import SigmaCorrelationRule
-from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.pipelines.keywatch._fields import cloudtrail_names
 
 _EVENT = "AwsEventId"
-#: The column with the name of the rule that an event matches.
-RULE = "rule"
-_QUERY = """{search}
+#: The column with the name of the rule that an event matches, and the one with its place among them.
+RULE, _PLACE = "rule", "place"
+#: The column that groups all events, where a correlation has no group.
+_ALL_EVENTS = "AllEvents"
+_STEPS = """{search}
 | where {present}
 | sort by {in_order}, {measured} asc, TimeGenerated asc
 | extend begins = not({same_before} and TimeGenerated - prev(TimeGenerated) <= {window}s)
@@ -30,78 +31,155 @@ _QUERY = """{search}
 | where step == 0 or (step == 1 and begins) or (step == -1 and ends)
 | extend at = iff(step == -1, TimeGenerated + {window}s, TimeGenerated)
 | sort by {in_order}, at asc, step desc
-{present_at}
+{present_at}"""
+#: What a chain that began latest is carried along with, which is what the state of `scan` is for.
+_CHAIN = """{search}
+| where {present}
+| sort by {in_order}, TimeGenerated asc, {place} asc
+| scan declare ({declared}) with (
+    step each: true =>
+        {carried};
+)
+| extend step = 0, present = iff({met}, {count}, 0)"""
+_SUMMARY = """
 | summarize value_count = max(present), event_count = countif(step == 0), first_seen = minif(TimeGenerated, step == 0),
     last_seen = maxif(TimeGenerated, step == 0){fields}
     by {groupby}
-| where value_count >= {count}"""
+| where value_count {passes}"""
 
 
 class SentinelSliding(SlidingWindowBackend):
     """The method `sliding` in KQL."""
 
     evidence: ClassVar[str] = ""
+    aliased: ClassVar[bool] = True
+    ungrouped: ClassVar[bool] = True
+    combined: ClassVar[bool] = True
     sliding: ClassVar[dict[str, str]] = {
-        "value_count": _QUERY,
-        "event_count": _QUERY,
-        "temporal": _QUERY,
-        "temporal_extended": _QUERY,
+        "value_count": _STEPS + _SUMMARY,
+        "event_count": _STEPS + _SUMMARY,
+        "value_sum": _STEPS + _SUMMARY,
+        "value_avg": _STEPS + _SUMMARY,
+        "temporal": _STEPS + _SUMMARY,
+        "temporal_extended": _STEPS + _SUMMARY,
+        "temporal_ordered": _CHAIN + _SUMMARY,
     }
+
+    def sliding_search(self, correlation: Correlation) -> str:
+        """Write the search of the events, with columns for what they are grouped by and what is counted."""
+        search = super().sliding_search(correlation)
+        if not correlation.group:
+            search += f'\n| extend {_ALL_EVENTS} = "all events"'
+        for field in filter(is_expression, correlation.keys):
+            search += f"\n| extend {column(correlation.rule, field)} = {self.escape_and_quote_field(field)}"
+        if correlation.parts:
+            parts = [column(correlation.rule, field) for field in correlation.parts]
+            joined, lengths = ', ", ", '.join(parts), ', " ", '.join(f"strlen({part})" for part in parts[:-1])
+            search += f'\n| extend {column(correlation.rule, COMBINATION)} = strcat({joined}, " (", {lengths}, ")")'
+        return search
 
     def search_of_each(self, correlation: Correlation) -> str:
         """Write the search of the events, with a row for each rule that one matches."""
-        searches = self.searches(correlation.rule)
+        rule, searches = correlation.rule, self.searches(correlation.rule)
         any_of = "\n    or ".join(f"({query})" for _, query, _ in searches)
         tags = ", ".join(f'iff({query}, {literal(name)}, "")' for name, query, _ in searches)
-        return (
-            f"AWSCloudTrail\n| where {any_of}\n| mv-expand {RULE} = pack_array({tags}) to typeof(string)\n"
+        search = (
+            f"AWSCloudTrail\n| where {any_of}\n"
+            f"| mv-expand with_itemindex={_PLACE} {RULE} = pack_array({tags}) to typeof(string)\n"
             f"| where isnotempty({RULE})"
         )
+        for alias in dict.fromkeys(alias for *_, aliases in searches for alias in aliases):
+            values = ", ".join(
+                f"{_PLACE} == {place}, {self.escape_and_quote_field(aliases[alias])}"
+                for place, (*_, aliases) in enumerate(searches)
+                if alias in aliases
+            )
+            search += f'\n| extend {column(rule, alias)} = case({values}, "")'
+        return search
+
+    def group_columns(self, correlation: Correlation) -> list[str]:
+        """Return the columns that tell one group from another."""
+        return [column(correlation.rule, field) for field in correlation.group] or [_ALL_EVENTS]
 
     def sliding_variables(self, correlation: Correlation) -> dict[str, str]:
         """Add the conditions that compare an event with its neighbours, and the evidence under names of their own."""
-        measured = RULE if correlation.over_rules else correlation.counted or _EVENT
+        rule, group = correlation.rule, self.group_columns(correlation)
+        counted = column(rule, correlation.counted) if correlation.counted else ""
+        shown = [counted] if counted else []
+        shown += [RULE] if correlation.over_rules else []
+        evidence = {name: name for name in shown} | {
+            column(rule, field): self.escape_and_quote_field(field) for field in correlation.evidence
+        }
         sets = "".join(
-            f",\n    {column(correlation.rule, name)} = array_sort_asc(make_set_if({value}, isnotempty({value})))"
-            for name in [*correlation.keys[len(correlation.group) :], *correlation.evidence]
-            for value in (self.escape_and_quote_field(name),)
+            f",\n    {name} = array_sort_asc(make_set_if({value}, isnotempty({value})))"
+            for name, value in evidence.items()
         )
-        same_group = _same("prev", correlation.group)
-        present_at = f"| extend present = row_cumsum(step, not({same_group}))"
+        keys = [column(rule, field) for field in correlation.keys]
+        present = [f"isnotempty({name})" for name in dict.fromkeys([*group, *keys])]
+        measured = RULE if correlation.over_rules else counted or _EVENT
+        variables = super().sliding_variables(correlation) | {
+            "groupby": ", ".join(group),
+            "count": str(correlation.enough),
+            "passes": passes(correlation),
+            "in_order": ", ".join(f"{name} asc" for name in group),
+            "fields": sets,
+            "present_at": self._present_at(correlation, _same("prev", group)),
+        }
+        if correlation.type in MEASURES:
+            measured = _EVENT
+            present.append(f"isnotnull(todouble({counted}))")
+        if correlation.type == "temporal_ordered":
+            variables |= _carried(correlation, _same_as_before(group))
+        return variables | {
+            "present": " and ".join(present),
+            "measured": measured,
+            "same_before": _same("prev", [*group, measured]),
+            "same_after": _same("next", [*group, measured]),
+        }
+
+    def _present_at(self, correlation: Correlation, same_group: str) -> str:
+        """Write what adds up the steps: how many are in a window, how much, or whether the rules are."""
+        sums = f"row_cumsum(step, not({same_group}))"
+        if correlation.type in MEASURES:
+            # A mean may rise where an event leaves the window, and a sum too, where no event completes anything.
+            counted = column(correlation.rule, correlation.counted or "")
+            measured = f"row_cumsum(step * todouble({counted}), not({same_group}))"
+            value = measured if correlation.type == "value_sum" else f"{measured} / {sums}"
+            return f"| extend present = {value}\n| extend present = iff(step == 0, present, real(null))"
         numbers = range(len(correlation.rules))
         if condition := condition_over_rules(correlation, [f"seen_{number} > 0" for number in numbers], "and", "or"):
             seen = ",\n    ".join(
                 f"seen_{number} = row_cumsum(iff({RULE} == {literal(name)}, step, 0), not({same_group}))"
                 for number, name in enumerate(correlation.rules)
             )
-            present_at = f"| extend {seen}\n| extend present = iff({condition}, {correlation.enough}, 0)"
-        if correlation.over_rules:
-            sets = f",\n    {RULE} = array_sort_asc(make_set_if({RULE}, isnotempty({RULE})))" + sets
-        return super().sliding_variables(correlation) | {
-            "count": str(correlation.enough),
-            "present_at": present_at,
-            "present": " and ".join(f"isnotempty({name})" for name in correlation.keys),
-            "in_order": ", ".join(f"{name} asc" for name in correlation.group),
-            "measured": measured,
-            "same_before": _same("prev", [*correlation.group, measured]),
-            "same_after": _same("next", [*correlation.group, measured]),
-            "fields": sets,
-        }
+            return f"| extend {seen}\n| extend present = iff({condition}, {correlation.enough}, 0)"
+        return f"| extend present = {sums}"
 
-    def slidable(self, rule: SigmaCorrelationRule, correlation_type: str) -> Correlation:
-        """Return the view of a correlation whose group and count are columns.
 
-        :raises SigmaFeatureNotSupportedByBackendError: for any other.
-        """
-        correlation = super().slidable(rule, correlation_type)
-        for name in correlation.keys:
-            if is_expression(name):
-                raise SigmaFeatureNotSupportedByBackendError(
-                    f"rule '{rule.title}': '{column(rule, name)}' is no column of AWSCloudTrail, so it can't be "
-                    "grouped by or counted",
-                    source=rule.source,
-                )
-        return correlation
+def _carried(correlation: Correlation, same_group: str) -> dict[str, str]:
+    """Return the columns that say when the latest chain of the first N rules began, and what is met where it ends."""
+    *first, last = _places(correlation)
+    began = [f"began_{number}" for number in range(len(first))]
+    before = ["TimeGenerated", *(f"iff({same_group}, each.{name}, datetime(null))" for name in began)]
+    carried = [
+        f"{name} = iff({first[number]}, {before[number]}, {before[number + 1]})" for number, name in enumerate(began)
+    ]
+    return {
+        "place": _PLACE,
+        "declared": ", ".join(f"{name}: datetime" for name in began) or "began: datetime",
+        "carried": ",\n        ".join(carried) or "began = TimeGenerated",
+        "met": " and ".join([last, *(f"TimeGenerated - {name} <= {correlation.window}s" for name in began[-1:])]),
+    }
+
+
+def _places(correlation: Correlation) -> list[str]:
+    """Return for each rule the condition that an event is one that it matches; a rule may have several queries."""
+    counts = [len(reference.rule.get_conversion_result()) for reference in correlation.rule.referenced_rules]
+    ends = list(accumulate(counts))
+    return [
+        "(" + " or ".join(f"{_PLACE} == {place}" for place in range(end - count, end)) + ")"
+        for count, end in zip(counts, ends, strict=True)
+    ]
 
 
 def is_expression(field: str) -> bool:
@@ -110,8 +188,15 @@ def is_expression(field: str) -> bool:
 
 
 def column(rule: Rule, field: str) -> str:
-    """Return the name that a value has in a row: the column's, or CloudTrail's for what is in no column of its own."""
-    return cloudtrail_names(rule)[field].replace(".", "_") if is_expression(field) else field
+    """Write the name that a value has in a row: the column's, or CloudTrail's for what is in no column of its own."""
+    name = cloudtrail_names(rule)[field].replace(".", "_") if is_expression(field) else field
+    # An alias may be any text, also one of KQL's words, which are all lower case.
+    return name if name.isidentifier() and not name.islower() else f"[{literal(name)}]"
+
+
+def _same_as_before(group: Iterable[str]) -> str:
+    """Write that the state of `scan` is of the same group."""
+    return " and ".join(f"each.{name} == {name}" for name in group)
 
 
 def _same(neighbour: str, fields: Iterable[str]) -> str:

@@ -17,11 +17,12 @@ from __future__ import annotations
 from math import ceil
 from typing import ClassVar
 
-from sigma.backends.keywatch._correlation import Correlation
-from sigma.backends.keywatch._sliding import SlidingWindowBackend
+from sigma.backends.keywatch._correlation import COMBINATION, Correlation
+from sigma.backends.keywatch._sliding import MEASURES, SlidingWindowBackend, passes
 from sigma.backends.keywatch.splunk.chain import branches, chained, seen
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
+from sigma.pipelines.keywatch._fields import SPELLINGS
 
 #: The field that groups all events, where a correlation has no group.
 ALL_EVENTS = "all_events"
@@ -42,6 +43,28 @@ _OVER_RULES += """ max(_time) AS last_seen values(rule) AS rule{fields} BY {grou
 | convert timeformat="%Y-%m-%dT%H:%M:%S%z" ctime(first_seen) ctime(last_seen)"""
 
 
+#: The sum or the mean of what the events in a window have: each adds its value when it comes, and takes it back half a
+#: second after the window. Of the rows of one moment, the last one has them all.
+_MEASURED = """{search}
+| where {present}
+| eval measured=tonumber('{measured}')
+| where isnotnull(measured)
+| stats min(_time) AS seen max(measured) AS measured{fields} BY {groupby} eventID
+| eval step=mvappend("1", "-1")
+| mvexpand step
+| eval step=tonumber(step), moment=if(step==1, seen, seen + {window} + 0.5), change=step * measured
+| sort 0 moment
+| streamstats sum(change) AS total sum(step) AS number BY {groupby}
+| stats last(total) AS total last(number) AS number dc(eventID) AS events{fields} BY {groupby} moment step
+| eval measure=if(step==1, {measure}, null()), events=if(step==1, events, 0)
+| eval first_seen=if(step==1, moment, null()), last_seen=first_seen
+| stats max(measure) AS value_count sum(events) AS event_count min(first_seen) AS first_seen"""
+_MEASURED += """ max(last_seen) AS last_seen{fields} BY {groupby}
+| where value_count {passes}
+| eval _time=last_seen
+| convert timeformat="%Y-%m-%dT%H:%M:%S%z" ctime(first_seen) ctime(last_seen)"""
+
+
 class SplunkSliding(SlidingWindowBackend):
     """The method `sliding` in SPL."""
 
@@ -49,7 +72,10 @@ class SplunkSliding(SlidingWindowBackend):
     evidence: ClassVar[str] = " values({field}) AS {field}"
     aliased: ClassVar[bool] = True
     ungrouped: ClassVar[bool] = True
+    combined: ClassVar[bool] = True
     sliding: ClassVar[dict[str, str]] = {
+        "value_sum": _MEASURED,
+        "value_avg": _MEASURED,
         "temporal": _OVER_RULES,
         "temporal_extended": _OVER_RULES,
         "temporal_ordered": _OVER_RULES,
@@ -82,9 +108,22 @@ class SplunkSliding(SlidingWindowBackend):
     }
 
     def sliding_search(self, correlation: Correlation) -> str:
-        """Write the search of the events; where they are one group, with a field that says so."""
+        """Write the search of the events; where they are one group, with a field that says so.
+
+        What they are grouped by, or what is counted, can have several spellings: it gets the first.
+        """
         search = super().sliding_search(correlation)
-        return search if correlation.group else f'{search}\n| eval {ALL_EVENTS}="all events"'
+        if not correlation.group:
+            search += f'\n| eval {ALL_EVENTS}="all events"'
+        spellings = correlation.rule.custom_attributes.get(SPELLINGS, {})
+        for number, field in enumerate(filter(spellings.get, correlation.keys)):
+            spelt = ", ".join(f"'{one}'" for one in spellings[field])
+            search += f"\n| eval spelt_{number}=coalesce({spelt})\n| rename spelt_{number} AS {field}"
+        if correlation.parts:
+            joined = '.", ".'.join(f"'{part}'" for part in correlation.parts)
+            lengths = '." ".'.join(f"len('{part}')" for part in correlation.parts[:-1])
+            search += f'\n| eval {COMBINATION}={joined}." (".{lengths}.")"'
+        return search
 
     def search_of_each(self, correlation: Correlation) -> str:
         """Write the search of several rules, each as a branch."""
@@ -103,6 +142,9 @@ class SplunkSliding(SlidingWindowBackend):
             add = chained if correlation.type == "temporal_ordered" else seen
             variables["commands"], variables["met"] = add(correlation, variables["groupby"])
         return variables | {
+            "measured": correlation.counted or "",
+            "measure": "total" if correlation.type == "value_sum" else "total / number",
+            "passes": passes(correlation),
             "count": str(correlation.enough),
             "rows": str(_MAX_STREAM_WINDOW),
             "slice": str(ceil(correlation.window / _SLICES)),
@@ -120,7 +162,7 @@ class SplunkSliding(SlidingWindowBackend):
         most, what = (
             (_MAX_STREAM_WINDOW, "events") if correlation_type == "event_count" else (_MOST_VALUES, "distinct values")
         )
-        if correlation.least is not None and correlation.least > most:
+        if correlation.type not in MEASURES and correlation.least is not None and correlation.least > most:
             raise SigmaFeatureNotSupportedByBackendError(
                 f"rule '{rule.title}': Splunk's streamstats can count up to {most} {what} in a window",
                 source=rule.source,
