@@ -91,8 +91,10 @@ def _undocumented(payload: dict[str, Any]) -> Any:
         if (query["aggregation"] == "cardinality") != bool(query["distinctFields"]):
             yield "distinctFields goes with cardinality"
     for case in payload["cases"]:
-        condition = re.fullmatch(r"([a-z][a-z0-9_]*) (?:>=|>) \d+", case.get("condition", ""))
-        if not condition or condition[1] not in names:
+        part = r"\(*([a-z][a-z0-9_]*) (?:>=|>) \d+\)*"
+        condition = str(case.get("condition"))
+        used = re.findall(part, condition)
+        if not re.fullmatch(rf"{part}(?: (?:&&|\|\|) {part})*", condition) or not set(used) <= set(names):
             yield f"condition {case.get('condition')}"
 
 

@@ -19,7 +19,7 @@ from sigma.pipelines.keywatch._pack import PACK
 import oracle
 from conftest import CORRELATING
 from engines import Engine, only
-from events import DENIED, HOUR, MALLORY, Scenario, denied, histories, scenarios
+from events import MALLORY, Scenario, denied, histories, scenarios
 from packs import counting_names, written
 
 RULES = oracle.load(PACK)
@@ -154,16 +154,6 @@ def all_agree(engine: Engine, histories: list[list[Event]]) -> None:
         for rule in found:
             result = outcome(engine, rule, events, found[rule])
             assert result in ("agrees", "within its grain", "as its case tells"), (rule, events)
-
-
-@pytest.mark.parametrize("name", ["duckdb", "athena", "lake", "datadog", "esql", "opensearch", "spl"])
-def test_fifty_thousand_events_of_one_principal(name: str, engines: EngineOf) -> None:
-    events = [denied(i % HOUR, i % 4) for i in range(50_000)]
-    engine = engines(name)
-    conversion = only(engine.pack, DENIED)
-    assert engine.found(conversion, events) == {DENIED: []}
-    events = [*events, denied(HOUR // 2, 4)]
-    assert engine.found(conversion, events) == {DENIED: [MALLORY]}
 
 
 @pytest.mark.parametrize("name", CORRELATING)

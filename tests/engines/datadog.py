@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,22 +33,19 @@ class Datadog(Engine):
     target = "datadog"
     cased = True
 
-    def found(self, conversion: Conversion, events: list[dict[str, Any]]) -> dict[str, list[str]]:
+    def alerts(self, conversion: Conversion, events: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
         """Evaluate the cases of all rules."""
         logs = [stored(event) for event in events]
         payloads = [payload for group in payloads_of(conversion).values() for payload in group]
         queries = [query["query"] for payload in payloads for query in payload["queries"]]
         hits = iter(search(queries, logs))
         names = {rule.title: name for name, rule in conversion.rules.items()}
-        found: dict[str, list[str]] = {}
+        found: dict[str, list[dict[str, Any]]] = {}
         for payload in payloads:
             matched = {query["name"]: (query, [logs[hit] for hit in next(hits)]) for query in payload["queries"]}
             for case in payload["cases"]:
-                condition = re.fullmatch(r"(\w+) (>=|>) (\d+)", case["condition"])
-                assert condition
-                query, log = matched[condition[1]]
-                least = int(condition[3]) + (condition[2] == ">")
-                found[names[case["name"]]] = _signals(query, log, payload["options"]["evaluationWindow"], least)
+                used = {name: matched[name] for name in re.findall(r"\b([a-z])\b", case["condition"])}
+                found[names[case["name"]]] = _signals(used, case["condition"], payload["options"]["evaluationWindow"])
         return found
 
 
@@ -65,30 +62,49 @@ def payloads_of(conversion: Conversion) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _signals(query: dict[str, Any], logs: list[dict[str, Any]], window: int, least: int) -> list[str]:
-    if query["aggregation"] == "count":
-        return [log["eventID"] for log in logs]
-    [distinct] = query["distinctFields"]
-    seen: dict[tuple[str, ...], list[tuple[float, str]]] = defaultdict(list)
-    for log in logs:
-        names = [name.removeprefix("@") for name in (distinct, *query["groupByFields"])]
-        value, *group = (value_of(log, name) for name in names)
-        if value and all(group):
-            seen[tuple(group)].append((datetime.fromisoformat(log["eventTime"]).timestamp(), value))
-    return [" ".join(group) for group, values in seen.items() if _most(sorted(values), window) >= least]
+def _signals(
+    queries: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]], condition: str, window: int
+) -> list[dict[str, Any]]:
+    """Return the groups of which the condition is true in the window that ends with a log; of single events, those.
+
+    :param queries: name → a query, and the logs that it finds.
+    """
+    [(first, logs), *_] = queries.values()
+    if first["hasOptionalGroupByFields"]:
+        return [{"eventID": log["eventID"]} for log in logs]
+    said = re.sub(r"&&", " and ", condition).replace("||", " or ")
+    assert re.fullmatch(r"(?:[a-z]|>=|>|\d+|and|or|[()\s])+", said), condition
+    groups: dict[tuple[str, ...], list[tuple[float, str, str]]] = defaultdict(list)
+    for name, (query, found) in queries.items():
+        for log in found:
+            fields = [field.removeprefix("@") for field in (*query["distinctFields"], *query["groupByFields"])]
+            values = [value_of(log, field) for field in fields]
+            counted = values.pop(0) if query["distinctFields"] else log["eventID"]
+            if counted and all(values):
+                time = datetime.fromisoformat(log["eventTime"]).timestamp()
+                groups[tuple(values)].append((time, name, counted))
+    names = [field.removeprefix("@") for field in first["groupByFields"]]
+    return [
+        dict(zip(names, group, strict=True))
+        for group, logged in groups.items()
+        if _is_met(said, [*queries], sorted(logged), window)
+    ]
 
 
-def _most(values: list[tuple[float, str]], window: int) -> int:
-    """Return the most distinct values in a window."""
-    most, first = 0, 0
-    counts: dict[str, int] = defaultdict(int)
-    for time, value in values:
-        counts[value] += 1
-        while values[first][0] < time - window:
-            counts[values[first][1]] -= 1
+def _is_met(condition: str, names: list[str], logs: list[tuple[float, str, str]], window: int) -> bool:
+    """Tell whether a condition is true of the numbers of distinct values in some window."""
+    first = 0
+    counts: dict[str, Counter[str]] = {name: Counter() for name in names}
+    for number, (time, name, value) in enumerate(logs):
+        counts[name][value] += 1
+        while logs[first][0] < time - window:
+            _, old, gone = logs[first]
+            counts[old][gone] -= 1
             first += 1
-        most = max(most, sum(map(bool, counts.values())))
-    return most
+        last_of_its_time = number + 1 == len(logs) or logs[number + 1][0] > time
+        if last_of_its_time and eval(condition, {}, {one: len(+counts[one]) for one in names}):
+            return True
+    return False
 
 
 def stored(event: dict[str, Any]) -> dict[str, Any]:

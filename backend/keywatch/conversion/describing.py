@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sigma.backends.keywatch._correlation import Correlation, Rule
+from sigma.backends.keywatch._sliding import MEASURES, passes
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionOR
 from sigma.pipelines.keywatch._fields import ELEMENTS
 from sigma.rule import SigmaRule
@@ -20,7 +21,10 @@ def raised_when(rule: Rule) -> str:
     if correlation is None:
         return "each event"
     by = f", one {' and '.join(correlation.group)}" if correlation.group else ""
-    if correlation.least is None or not correlation.type.endswith("_count"):
+    if correlation.type in MEASURES:
+        what = "sum" if correlation.type == "value_sum" else "mean"
+        return f"{what} of {correlation.counted} {passes(correlation)} in {correlation.rule.timespan.spec}{by}"
+    if correlation.least is None or correlation.over_rules:
         in_turn = " in this order" if "ordered" in correlation.type else ""
         return f"{' and '.join(correlation.rules)}{in_turn} in {correlation.rule.timespan.spec}{by}"
     if correlation.parts:

@@ -31,12 +31,19 @@ def untemplated(text: str) -> str:
 
 def _thresholds(rules: Sequence[Rule], plain: Callable[[str], str]) -> str:
     said = [
-        f"{found.least} or more {f'distinct {plain(found.counted)}' if found.counted else 'events'}"
-        f" within {found.rule.timespan.spec}"
+        f"{found.least} or more {_counted(found, plain)} within {found.rule.timespan.spec}"
         for found in map(Correlation.of, rules)
         if found is not None and found.least is not None
     ]
     return f"Set here: {'; '.join(said)}. Why the default: " if said else ""
+
+
+def _counted(correlation: Correlation, plain: Callable[[str], str]) -> str:
+    if not correlation.counted:
+        return "rules" if correlation.over_rules else "events"
+    if correlation.parts:
+        return f"distinct combinations of {' and '.join(map(plain, correlation.parts))}"
+    return f"distinct {plain(correlation.counted)}"
 
 
 def _fill(text: str, field: Callable[[str], str]) -> str:

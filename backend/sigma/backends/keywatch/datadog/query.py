@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from sigma.backends.keywatch._artefact import ArtefactBackend
-from sigma.backends.keywatch._correlation import Rule
+from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.backends.keywatch._regex import wildcards
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
 from sigma.backends.keywatch.datadog.rule import Part, grouped, part, rules_json, terraform_json
@@ -65,7 +65,9 @@ class KeywatchDatadogBackend(ArtefactBackend, SlidingWindowBackend):
     #: Datadog evaluates a rule as logs arrive, over a window that slides ("This is a sliding window and evaluates in
     #: real time", its documentation says), and counts distinct values by itself (`cardinality`): a correlation is its
     #: search, and a window that is among those that Datadog has.
-    sliding: ClassVar[dict[str, str]] = {"value_count": "{search}", "event_count": "{search}"}
+    sliding: ClassVar[dict[str, str]] = dict.fromkeys(
+        ["value_count", "event_count", "temporal", "temporal_extended"], "{search}"
+    )
     evidence: ClassVar[str] = ""
     correlation_search_single_rule_expression = "{query}"
     correlation_search_multi_rule_expression = "({queries})"
@@ -146,7 +148,15 @@ class KeywatchDatadogBackend(ArtefactBackend, SlidingWindowBackend):
 
         :raises SigmaFeatureNotSupportedByBackendError: for a window that Datadog does not have.
         """
-        return part(rule, query)
+        correlation = Correlation.of(rule)
+        if correlation is None or not correlation.over_rules:
+            return part(rule, [query])
+        of_rules = [reference.rule.get_conversion_result() for reference in correlation.rule.referenced_rules]
+        return part(rule, [" OR ".join(f"({query})" for query in queries) for queries in of_rules])
+
+    def search_of_each(self, correlation: Correlation) -> str:
+        """Write the search of all events; what a case asks for has a search for each rule."""
+        return str(self.convert_correlation_search(correlation.rule))
 
     finalize_query_default = finalize_query_rule
     finalize_query_terraform = finalize_query_rule
