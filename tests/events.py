@@ -33,6 +33,9 @@ INVOCATION_DAY = "correlation_aws_bedrock_invocation_many_regions_in_a_day"
 USER_SESSION = "correlation_aws_bedrock_call_multi_region_user_session"
 MODELS = "correlation_aws_bedrock_many_models"
 CATALOGUE = "correlation_aws_bedrock_catalogue_multi_region_long_term_key"
+VOLUME = "correlation_aws_bedrock_invocation_volume_long_term_credential"
+LISTED_THEN_INVOKED = "correlation_aws_bedrock_catalogue_then_invocation_long_term_key"
+LISTED_THEN_INVOKED_ROLE = "correlation_aws_bedrock_catalogue_then_invocation_temporary_credentials"
 ACCESS_LONG = "aws_cloudtrail_bedrock_model_access_long_term_key"
 ACCESS_SESSION = "aws_cloudtrail_bedrock_model_access_user_session"
 ACCESS_TEMPORARY = "aws_cloudtrail_bedrock_model_access_temporary_credentials"
@@ -145,6 +148,7 @@ def scenarios() -> Iterator[Scenario]:
     yield from _invocations()
     yield from _sessions()
     yield from _slow_and_broad()
+    yield from _volume_and_order()
     yield from _model_access()
     yield from _single_calls()
 
@@ -447,6 +451,24 @@ def _slow_and_broad() -> Iterator[Scenario]:
     )
     yield Scenario("the catalogue listed in two Regions", [listed(i, i % 2) for i in range(9)])
     yield Scenario("the catalogue listed by a role", [listed(60 * i, i, arn=ROLE, key=ASIA) for i in range(4)])
+
+
+def _volume_and_order() -> Iterator[Scenario]:
+    """Yield what is counted by call, 500 in an hour, and what comes one after the other within an hour."""
+    yield Scenario("500 calls in an hour", [invoked(7 * i, 0) for i in range(500)], {VOLUME: [MALLORY]})
+    yield Scenario("499 calls in an hour", [invoked(7 * i, 0) for i in range(499)])
+    yield Scenario(
+        "the catalogue listed, then a model invoked, an hour apart",
+        [listed(0, 0), invoked(HOUR, 1)],
+        {LISTED_THEN_INVOKED: [MALLORY]},
+    )
+    yield Scenario("a model invoked, then the catalogue listed", [invoked(0, 0), listed(60, 0)])
+    yield Scenario("listed by one and invoked by another", [listed(0, 0), invoked(60, 0, arn=TRENT)])
+    yield Scenario(
+        "the catalogue listed and models invoked in two Regions with a role",
+        [listed(0, 0, arn=ROLE, key=ASIA), invoked(60, 0, arn=ROLE, key=ASIA), invoked(90, 1, arn=ROLE, key=ASIA)],
+        {LISTED_THEN_INVOKED_ROLE: [ROLE]},
+    )
 
 
 def _model_access() -> Iterator[Scenario]:

@@ -1,4 +1,4 @@
-"""Who must be found, in plain Python: from the rule files, Sigma's matching, and what a sliding value_count means.
+"""Who must be found, in plain Python: from the rule files, Sigma's matching, and what its correlations mean.
 
 It shares no code with the backends or with pySigma; it is slow and short on purpose. What the Sigma specification
 leaves open is decided here:
@@ -95,22 +95,34 @@ def crossings(
     """
     spec = correlation["correlation"]
     window = seconds(spec["timespan"]) + slack
-    groups: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    counted = spec["condition"]["field"] if spec["type"] == "value_count" else "eventID"
+    groups: dict[str, list[tuple[float, str, str]]] = defaultdict(list)
     for event in events:
-        value, *group = (value_of(event, name) or "" for name in (spec["condition"]["field"], *spec["group-by"]))
-        if value and all(group) and any(matches(rules[name], event) for name in spec["rules"]):
-            groups[" ".join(group)].append((datetime.fromisoformat(event["eventTime"]).timestamp(), value))
-    return {
-        group: ends
-        for group, seen in groups.items()
-        if (
-            ends := sorted(
-                end
-                for end, _ in seen
-                if len({value for time, value in seen if end - window <= time <= end}) >= spec["condition"]["gte"]
-            )
+        value, *group = (value_of(event, name) or "" for name in (counted, *spec["group-by"]))
+        for name in spec["rules"]:
+            if value and all(group) and matches(rules[name], event):
+                groups[" ".join(group)].append((datetime.fromisoformat(event["eventTime"]).timestamp(), name, value))
+    found = {
+        group: sorted(
+            end for end, *_ in seen if _completed(spec, [one for one in seen if end - window <= one[0] <= end])
         )
+        for group, seen in groups.items()
     }
+    return {group: ends for group, ends in found.items() if ends}
+
+
+def _completed(spec: Document, window: list[tuple[float, str, str]]) -> bool:
+    """Tell whether a correlation is completed by what a window holds: times, rules that match, what is counted."""
+    if spec["type"] in ("value_count", "event_count"):
+        return len({value for *_, value in window}) >= int(spec["condition"]["gte"])
+    assert spec["type"] == "temporal_ordered", spec["type"]
+    at = 0.0
+    for rule in spec["rules"]:
+        later = [time for time, name, _ in window if name == rule and time >= at]
+        if not later:
+            return False
+        at = min(later)
+    return True
 
 
 def seconds(timespan: str) -> int:

@@ -28,7 +28,15 @@ RULES = {"one": "ListOne", "two": "ListTwo", "three": "ListThree", "any": "List*
 NAMES = ["ListOne", "ListTwo", "ListThree"]
 TOKENS = "additionalEventData.inputTokens"
 PRINCIPALS = ["arn:aws:iam::111122223333:user/a", "arn:aws:iam::111122223333:user/b"]
-REFUSED = r"has no sliding window here|needs group-by|aliases of fields have no form|not a list of fields"
+REFUSED = "|".join(
+    [
+        "has no sliding window here",
+        "needs group-by",
+        "aliases of fields have no form",
+        "not a list of fields",
+        "so a chain has 2 rules",
+    ]
+)
 MEASURES = {"value_sum", "value_avg"}
 #: Engine → what it has no form for: types, and `aliases` and `ungrouped`.
 LACKS: dict[str, set[str]] = {
@@ -40,7 +48,7 @@ LACKS: dict[str, set[str]] = {
     "opensearch": {"aliases"},
     "sentinel": set(),
     "esql": MEASURES,
-    "datadog": MEASURES | {"aliases", "ungrouped", "temporal_ordered", "a list of fields"},
+    "datadog": MEASURES | {"aliases", "ungrouped", "a list of fields", "a chain of three"},
 }
 
 
@@ -167,6 +175,8 @@ def needs(says: dict[str, Any]) -> set[str]:
     needed = {"a condition over rules" if isinstance(condition, str) else says["type"]}
     if isinstance(condition, dict) and isinstance(condition.get("field"), list):
         needed.add("a list of fields")
+    if says["type"] == "temporal_ordered" and len(says["rules"]) > 2:
+        needed.add("a chain of three")
     if "aliases" in says:
         needed.add("aliases")
     if "group-by" not in says:

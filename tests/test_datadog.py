@@ -16,7 +16,8 @@ from datadog_api_client.model_utils import ModelComposed, ModelNormal, ModelSimp
 from datadog_api_client.v2.model.security_monitoring_standard_rule_create_payload import (
     SecurityMonitoringStandardRuleCreatePayload,
 )
-from sigma.backends.keywatch.datadog.rule import IN_DATADOG, WINDOWS
+from sigma.backends.keywatch.datadog.part import WINDOWS
+from sigma.backends.keywatch.datadog.rule import IN_DATADOG
 
 from engines import datadog
 from events import DENIED, DENIED_DESCRIBE, DENIED_SESSION, denied
@@ -90,6 +91,7 @@ def _undocumented(payload: dict[str, Any]) -> Any:
             yield f"name {query['name']}"
         if (query["aggregation"] == "cardinality") != bool(query["distinctFields"]):
             yield "distinctFields goes with cardinality"
+    names += [step["name"] for step in options.get("sequenceDetectionOptions", {}).get("steps", [])]
     for case in payload["cases"]:
         part = r"\(*([a-z][a-z0-9_]*) (?:>=|>) \d+\)*"
         condition = str(case.get("condition"))
@@ -168,11 +170,14 @@ def test_one_rule_a_detection_with_a_case_for_each_kind_of_credential() -> None:
         "bedrock_invocation_multi_region": [("high", "a >= 3"), ("high", "b >= 2"), ("high", "c >= 3")],
         "bedrock_invocation_multi_region_role": [("medium", "a >= 3")],
         "bedrock_invocation_multi_region_session": [("medium", "a >= 3")],
+        "bedrock_invocation_volume": [("medium", "a >= 500")],
         "bedrock_many_models": [("medium", "a >= 6")],
         "bedrock_model_access": [("medium", "a > 0"), ("medium", "b > 0"), ("low", "c > 0")],
         "bedrock_model_access_multi_region": [("high", "a >= 3"), ("medium", "b >= 3")],
         "bedrock_model_catalogue_multi_region": [("medium", "a >= 3")],
         "bedrock_provisioned_throughput": [("medium", "a > 0")],
+        "correlation_aws_bedrock_catalogue_then_invocation_long_term_key": [("medium", "step_b > 0")],
+        "correlation_aws_bedrock_catalogue_then_invocation_temporary_credentials": [("low", "step_b > 0")],
         "denied_enumeration_many_regions_in_a_day": [("low", "a >= 4")],
         "denied_enumeration_multi_region": [("medium", "a >= 5"), ("medium", "b >= 5"), ("medium", "c >= 5")],
         "key_checker": [("high", "a > 0")],

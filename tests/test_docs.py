@@ -178,10 +178,13 @@ def test_each_detection_has_its_page_with_the_thresholds_that_are_set() -> None:
     for name in guides():
         rule = RULES[name]
         spec = rule.get("correlation")
-        counted = (
-            {"awsRegion": "Regions", "requestParameters.modelId": "models"}[spec["condition"]["field"]] if spec else ""
-        )
-        when = f"{spec['condition']['gte']} {counted} in {spec['timespan']}" if spec else "each call"
+        when = "each call"
+        if spec and spec["type"] == "temporal_ordered":
+            when = f"one after the other in {spec['timespan']}"
+        elif spec:
+            condition = spec["condition"]
+            nouns = {"awsRegion": "Regions", "requestParameters.modelId": "models", None: "calls"}
+            when = f"{condition['gte']} {nouns[condition.get('field')]} in {spec['timespan']}"
         assert f"| `{name}` | {rule['level']} | {when} |" in rows
 
 

@@ -28,7 +28,6 @@ NOT_SEEN = {
     "a14": ("denied-enumeration-multi-region.md", "allowed reads of quotas"),
     "a17": ("bedrock-model-access.md", "Keys of `aws login`"),
     "a21": ("bedrock-invocation-multi-region.md", "Two Regions with signed requests"),
-    "a24": ("bedrock-invocation-multi-region.md", "A role in two Regions"),
 }
 #: Everyday work that may raise more than a low alert, until its owner filters it.
 FILTERED = {"b02", "b05"}

@@ -68,9 +68,11 @@ def problems(kind: str, rule: dict[str, Any], columns: dict[str, str]) -> list[s
 
 
 def with_bases(names: Iterable[str]) -> set[str]:
-    """Return rules and those that they count."""
-    rules = oracle.load(PACK)
-    return {*names, *(base for name in names for base in rules[name].get("correlation", {}).get("rules", ()))}
+    """Return rules and those that only they count."""
+    bases = {name: rule.get("correlation", {}).get("rules", ()) for name, rule in oracle.load(PACK).items()}
+    named = set(names)
+    others = {base for name, of_rule in bases.items() if name not in named for base in of_rule}
+    return named | {base for name in named for base in bases[name]} - others
 
 
 def test_what_sentinel_can_not_say_is_named() -> None:

@@ -58,11 +58,16 @@ def stock(backend: Any, *documents: str, output_format: str | None = None) -> An
 @pytest.mark.parametrize("path", sorted(PACK.rglob("correlation_*.yml")), ids=lambda path: path.stem)
 def test_the_rules_convert_with_stock_backends(path: Path, backend: Any, tmp_path: Path) -> None:
     """A detection at a time, in a folder of its own, as docs/upstream.md says."""
-    [base] = oracle.load(PACK)[path.stem]["correlation"]["rules"]
-    for one in (path, next(PACK.rglob(f"{base}.yml"))):
+    says = oracle.load(PACK)[path.stem]["correlation"]
+    for one in (path, *(next(PACK.rglob(f"{base}.yml")) for base in says["rules"])):
         shutil.copy(one, tmp_path)
-    queries = backend().convert(SigmaCollection.load_ruleset([tmp_path]))
-    assert oracle.load(PACK)[path.stem]["correlation"]["condition"]["field"] in queries[-1].replace("`", "")
+    rules = SigmaCollection.load_ruleset([tmp_path])
+    if says["type"] == "temporal_ordered" and backend is not sqliteBackend:
+        with pytest.raises(NotImplementedError, match="'temporal_ordered' is not supported"):
+            backend().convert(rules)
+        return
+    queries = backend().convert(rules)
+    assert says.get("condition", {}).get("field", "userIdentity.arn") in queries[-1].replace("`", "")
 
 
 def test_the_whole_pack_does_not_convert_at_once() -> None:
@@ -75,11 +80,15 @@ def test_the_whole_pack_does_not_convert_at_once() -> None:
 ACROSS = [denied(50 * MINUTE + 5 * MINUTE * i, i) for i in range(5)]
 
 
+#: What stock backends refuse.
+CHAINS = {name for name, rule in oracle.load(PACK).items() if "ordered" in rule.get("correlation", {}).get("type", "")}
+
+
 @pytest.mark.parametrize(("method", "found"), [("stats", []), ("sliding", [MALLORY])])
 def test_fixed_buckets_miss_what_straddles_them(method: str, found: list[str], elasticsearch: Elasticsearch) -> None:
     if method == "stats":
         with pytest.warns(UserWarning, match="counts in fixed time buckets and misses what straddles their edges"):
-            conversion = converted("elasticsearch", "esql", method=method)
+            conversion = converted("elasticsearch", "esql", method=method, without=CHAINS)
     else:
         conversion = converted("elasticsearch", "esql", method=method)
     assert ESQL(elasticsearch).found(conversion, ACROSS)[DENIED] == found

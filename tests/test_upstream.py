@@ -75,19 +75,26 @@ CORRELATION = {
         "correlation": {
             "type": "object",
             "additionalProperties": False,
-            "required": ["type", "rules", "group-by", "timespan", "condition"],
+            "required": ["type", "rules", "group-by", "timespan"],
             "properties": {
-                "type": {"const": "value_count"},
+                "type": {"enum": ["value_count", "event_count", "temporal_ordered"]},
                 "rules": {"type": "array", "minItems": 1, "items": _TEXT},
                 "group-by": {"type": "array", "minItems": 1, "items": _TEXT},
                 "timespan": {"type": "string", "pattern": "^[1-9][0-9]*[smhdwMqy]$"},
                 "condition": {
                     "type": "object",
                     "additionalProperties": False,
-                    "required": ["field", "gte"],
+                    "required": ["gte"],
                     "properties": {"field": _TEXT, "gte": {"type": "integer", "minimum": 2}},
                 },
                 "generate": {"const": True},
+            },
+            # A chain needs no condition; a count of values needs its field.
+            "if": {"properties": {"type": {"const": "temporal_ordered"}}},
+            "else": {
+                "required": ["condition"],
+                "if": {"properties": {"type": {"const": "value_count"}}},
+                "then": {"properties": {"condition": {"required": ["field"]}}},
             },
         }
     },
@@ -232,10 +239,12 @@ def with_value(event: dict[str, Any], field: str, value: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", [name for name in RULES if "correlation" in RULES[name]])
 def test_an_example_with_several_values_raises_the_correlation(name: str, tmp_path: Path) -> None:
     spec = RULES[name]["correlation"]
-    example = EXAMPLES[spec["rules"][0]]
+    examples = [EXAMPLES[rule] for rule in spec["rules"]]
+    condition = spec.get("condition", {"gte": len(examples)})
     events = [
-        with_value(example, spec["condition"]["field"], f"value-{number}") | {"eventID": str(number)}
-        for number in range(spec["condition"]["gte"])
+        with_value(examples[number % len(examples)], condition.get("field", "vpcEndpointId"), f"value-{number}")
+        | {"eventID": str(number)}
+        for number in range(condition["gte"])
     ]
     (tmp_path / "events.json").write_text(json.dumps({"Records": events}))
     alerts, _ = hunted(tmp_path)

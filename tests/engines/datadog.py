@@ -44,8 +44,12 @@ class Datadog(Engine):
         for payload in payloads:
             matched = {query["name"]: (query, [logs[hit] for hit in next(hits)]) for query in payload["queries"]}
             for case in payload["cases"]:
+                options = payload["options"]
+                if "sequenceDetectionOptions" in options:
+                    found[names[case["name"]]] = _in_order(matched, options["sequenceDetectionOptions"])
+                    continue
                 used = {name: matched[name] for name in re.findall(r"\b([a-z])\b", case["condition"])}
-                found[names[case["name"]]] = _signals(used, case["condition"], payload["options"]["evaluationWindow"])
+                found[names[case["name"]]] = _signals(used, case["condition"], options["evaluationWindow"])
         return found
 
 
@@ -60,6 +64,25 @@ def payloads_of(conversion: Conversion) -> dict[str, list[dict[str, Any]]]:
             text = text.lstrip()[end:]
         found[path.removesuffix(".json")] = documents
     return found
+
+
+def _in_order(queries: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]], options: Any) -> list[dict[str, Any]]:
+    """Return the groups in which a step follows another within the window of the way from one to the other."""
+    [way] = options["stepTransitions"]
+    steps = {step["name"]: step["condition"].removesuffix(" > 0") for step in options["steps"]}
+    (query, first), (_, then) = (queries[steps[way[name]]] for name in ("parent", "child"))
+    names = [field.removeprefix("@") for field in query["groupByFields"]]
+
+    def at(log: dict[str, Any]) -> tuple[tuple[Any, ...], float]:
+        return tuple(value_of(log, name) for name in names), datetime.fromisoformat(log["eventTime"]).timestamp()
+
+    found = {
+        group
+        for group, begin in map(at, first)
+        for other, end in map(at, then)
+        if group == other and all(group) and 0 <= end - begin <= way["evaluationWindow"]
+    }
+    return [dict(zip(names, group, strict=True)) for group in sorted(found)]
 
 
 def _signals(

@@ -76,6 +76,7 @@ class Sentinel(Engine):
             "aws_cloudtrail_bedrock_model_access_temporary_credentials",
             "aws_cloudtrail_bedrock_model_access_user_session",
             "correlation_aws_bedrock_call_multi_region_user_session",
+            "correlation_aws_bedrock_catalogue_then_invocation_temporary_credentials",
             "correlation_aws_bedrock_many_models",
             "correlation_aws_bedrock_model_access_multi_region_temporary_credentials",
             "correlation_aws_denied_enumeration_multi_region_user_session",

@@ -160,9 +160,16 @@ def _reason(result: Backtest, rule: RuleResult, proposal: int) -> str:
 def _result(name: str, rule: Rule) -> RuleResult:
     result = RuleResult(rule.name or name, rule.title, rule.level.name.lower() if rule.level else "")
     correlation = Correlation.of(rule)
-    if correlation is not None:
+    if correlation is not None and _has_grid(correlation):
         result.threshold, result.window = correlation.least, _spelt(correlation.rule.timespan)
     return result
+
+
+def _has_grid(correlation: Correlation) -> bool:
+    """Tell whether thresholds of the grid say something about a correlation: hundreds of events are none of them."""
+    if correlation.type == "event_count":
+        return correlation.least is not None and correlation.least <= THRESHOLDS[-1]
+    return correlation.type == "value_count"
 
 
 def _spelt(timespan: SigmaCorrelationTimespan) -> str:

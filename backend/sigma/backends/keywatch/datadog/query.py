@@ -8,7 +8,8 @@ from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.backends.keywatch._regex import wildcards
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
-from sigma.backends.keywatch.datadog.rule import Part, grouped, part, rules_json, terraform_json
+from sigma.backends.keywatch.datadog.part import Part, grouped, part
+from sigma.backends.keywatch.datadog.rule import rules_json, terraform_json
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
@@ -66,7 +67,7 @@ class KeywatchDatadogBackend(ArtefactBackend, SlidingWindowBackend):
     #: real time", its documentation says), and counts distinct values by itself (`cardinality`): a correlation is its
     #: search, and a window that is among those that Datadog has.
     sliding: ClassVar[dict[str, str]] = dict.fromkeys(
-        ["value_count", "event_count", "temporal", "temporal_extended"], "{search}"
+        ["value_count", "event_count", "temporal", "temporal_extended", "temporal_ordered"], "{search}"
     )
     evidence: ClassVar[str] = ""
     correlation_search_single_rule_expression = "{query}"

@@ -10,30 +10,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import combinations, islice
-from math import comb
+from itertools import islice
 from string import ascii_lowercase
 from typing import Any
 
 from sigma.backends.keywatch._attack import attack_of
-from sigma.backends.keywatch._correlation import Correlation, Rule, level_of
+from sigma.backends.keywatch._correlation import level_of
 from sigma.backends.keywatch._guide import guide_steps, untemplated
-from sigma.backends.keywatch._sliding import condition_over_rules
-from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
-from sigma.pipelines.keywatch._pack import GUIDE, Guide
+from sigma.backends.keywatch.datadog.part import Part, grouped
 from sigma.rule.attributes import SigmaLevel
 
-#: Seconds that evaluationWindow, keepAlive and maxSignalDuration can be.
-WINDOWS = (0, 60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 #: A signal is kept open as long as its events would be looked at again, at least an hour.
 _HOUR, _DAY = 3600, 86400
 _STATUS = {SigmaLevel.INFORMATIONAL: "info"}
-_PRINCIPAL, _EVENT = "@userIdentity.arn", "@eventID"
-#: Names of queries are single letters. A case that needs some of several rules says each way to choose them.
-_MOST_QUERIES, _MOST_WAYS = len(ascii_lowercase), 20
-#: "Create a Real-Time Rule" in Datadog's documentation.
-_MOST_CASES = 10
 #: Where the triage texts of Datadog's own rules lead (docs.datadoghq.com/security/default_rules/def-000-61e).
 IN_DATADOG = (
     "Where to look in Datadog",
@@ -41,93 +30,6 @@ IN_DATADOG = (
     "Investigation what else came from {{@network.client.ip}}. If this was legitimate, a suppression list keeps the "
     "principal from raising signals here; a Sigma filter does so on every target.",
 )
-
-
-@dataclass(frozen=True)
-class Part:
-    """What a rule adds to the rule in Datadog: queries, and a case."""
-
-    rule: Rule
-    window: int
-    queries: list[dict[str, Any]]
-
-    @property
-    def guide(self) -> Guide | None:
-        """The guide of the rule, which names the detection that it belongs to."""
-        return self.rule.custom_attributes.get(GUIDE)
-
-    def condition(self, names: Sequence[str]) -> str:
-        """Write what must be true of the numbers that the queries give.
-
-        :param names: those of the queries, in their order.
-        """
-        correlation = Correlation.of(self.rule)
-        if correlation is not None and not correlation.over_rules:
-            return f"{names[0]} >= {correlation.least}"
-        met = [f"{name} > 0" for name in names]
-        if correlation is None:
-            return met[0]
-        if over_rules := condition_over_rules(correlation, met, "&&", "||"):
-            return over_rules
-        ways = [" && ".join(some) for some in combinations(met, correlation.enough)]
-        return ways[0] if len(ways) == 1 else " || ".join(f"({way})" for way in ways)
-
-
-def part(rule: Rule, queries: Sequence[str]) -> Part:
-    """Return what a rule adds to the rule in Datadog.
-
-    :param queries: the search for its events; one for each rule where it matters which of them they match.
-    :raises SigmaFeatureNotSupportedByBackendError: for a window that Datadog does not have.
-    """
-    logs: list[dict[str, Any]] = [
-        {"query": f"source:cloudtrail ({query})", "dataSource": "logs", "aggregation": "count", "distinctFields": []}
-        for query in queries
-    ]
-    correlation = Correlation.of(rule)
-    if correlation is None:
-        # No event is left out because nobody is named in it.
-        more = {"groupByFields": [_PRINCIPAL], "hasOptionalGroupByFields": True}
-        return Part(rule, 300, [log | more for log in logs])
-    if correlation.window not in WINDOWS[1:]:
-        raise SigmaFeatureNotSupportedByBackendError(
-            f"rule '{rule.title}': Datadog has no window of {correlation.rule.timespan.spec}; choose from (seconds): "
-            f"{', '.join(map(str, WINDOWS[1:]))}",
-            source=rule.source,
-        )
-    if len(logs) > _MOST_QUERIES or (correlation.over_rules and comb(len(logs), correlation.enough) > _MOST_WAYS):
-        raise SigmaFeatureNotSupportedByBackendError(
-            f"rule '{rule.title}': a case in Datadog has no form for {correlation.enough} of {len(logs)} rules",
-            source=rule.source,
-        )
-    more = {"groupByFields": list(correlation.group), "hasOptionalGroupByFields": False}
-    if not correlation.over_rules:
-        # An event counts once, however often it was delivered.
-        more |= {"aggregation": "cardinality", "distinctFields": [correlation.counted or _EVENT]}
-    return Part(rule, correlation.window, [log | more for log in logs])
-
-
-def grouped(parts: Iterable[tuple[str, Part]]) -> dict[str, list[Part]]:
-    """Put together what is one rule in Datadog: the rules of a detection, as far as they have the same window.
-
-    :param parts: each with a name for the case that it belongs to no detection.
-    :return: name → the parts of a rule.
-    """
-    groups: dict[str, list[Part]] = {}
-    for rule, one in parts:
-        name = one.guide.detection if one.guide else rule
-        if name in groups and groups[name][0].window != one.window:
-            name = f"{name}_{one.window}s"
-        base, number = name, 1
-        while not _has_place(groups.get(name, []), one):
-            number += 1
-            name = f"{base}_{number}"
-        groups.setdefault(name, []).append(one)
-    return groups
-
-
-def _has_place(group: Sequence[Part], one: Part) -> bool:
-    queries = sum(len(part.queries) for part in group) + len(one.queries)
-    return len(group) < _MOST_CASES and queries <= _MOST_QUERIES
 
 
 def rules_json(parts: Iterable[Part]) -> str:
@@ -154,9 +56,8 @@ def _payload(parts: Sequence[Part]) -> dict[str, Any]:
     ordered = sorted(parts, key=lambda part: -level_of(part.rule).value)
     letters = iter(ascii_lowercase)
     names = [list(islice(letters, len(part.queries))) for part in ordered]
-    window = parts[0].window
     return {
-        "name": _plain(parts[0].guide.title if parts[0].guide else parts[0].rule.title),
+        "name": _plain(parts[0].guide.title if parts[0].guide and not parts[0].in_order else parts[0].rule.title),
         "type": "log_detection",
         "isEnabled": True,
         "message": _message(ordered),
@@ -176,12 +77,7 @@ def _payload(parts: Sequence[Part]) -> dict[str, Any]:
             }
             for part, of_part in zip(ordered, names, strict=True)
         ],
-        "options": {
-            "detectionMethod": "threshold",
-            "evaluationWindow": window,
-            "keepAlive": max(window, _HOUR),
-            "maxSignalDuration": _DAY,
-        },
+        "options": parts[0].method(names[0]) | {"keepAlive": max(parts[0].window, _HOUR), "maxSignalDuration": _DAY},
     }
 
 

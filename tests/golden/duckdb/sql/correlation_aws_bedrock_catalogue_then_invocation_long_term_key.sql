@@ -1,0 +1,60 @@
+WITH matched AS (
+    SELECT * FROM cloudtrail CROSS JOIN UNNEST(ARRAY[
+        CASE WHEN (lower("eventSource") = 'bedrock.amazonaws.com' AND (lower("eventName") IN ('listfoundationmodels', 'listinferenceprofiles')) OR lower("eventSource") = 'bedrock-mantle.amazonaws.com' AND lower("eventName") = 'listmodels') AND ("userIdentity.accessKeyId" ILIKE 'AKIA%' ESCAPE '\' OR lower("userIdentity.type") IN ('iamuser', 'root')) AND NOT coalesce("userIdentity.accessKeyId" ILIKE 'ASIA%' ESCAPE '\', false) THEN 'aws_cloudtrail_bedrock_catalogue_long_term_key' END,
+        CASE WHEN (lower("eventSource") = 'bedrock.amazonaws.com' AND (lower("eventName") IN ('converse', 'conversestream', 'createmodelinvocationjob', 'invokeagent', 'invokeflow', 'invokeinlineagent', 'invokemodel', 'invokemodelwithbidirectionalstream', 'invokemodelwithresponsestream', 'rerank', 'retrieveandgenerate', 'retrieveandgeneratestream', 'startasyncinvoke')) OR (lower("eventSource") IN ('aws-external-anthropic.amazonaws.com', 'bedrock-mantle.amazonaws.com')) AND lower("eventName") = 'createinference') AND ("userIdentity.accessKeyId" ILIKE 'AKIA%' ESCAPE '\' OR lower("userIdentity.type") IN ('iamuser', 'root')) AND NOT coalesce("userIdentity.accessKeyId" ILIKE 'ASIA%' ESCAPE '\' OR lower("eventType") = 'awsserviceevent', false) THEN 'aws_cloudtrail_bedrock_invocation_any_long_term_credential' END
+    ]) AS tagged("rule")
+    WHERE "rule" IS NOT NULL
+),
+present AS (
+    SELECT * FROM matched WHERE "userIdentity.arn" <> ''
+),
+counted AS (
+    SELECT *, max(CASE WHEN "rule" = 'aws_cloudtrail_bedrock_catalogue_long_term_key' THEN "eventTime" END) OVER (
+        PARTITION BY "userIdentity.arn" ORDER BY "eventTime"
+    ) AS began_1
+    FROM present
+),
+crossed AS (
+    SELECT *, 2 AS value_count FROM counted WHERE "rule" = 'aws_cloudtrail_bedrock_invocation_any_long_term_credential' AND began_1 >= "eventTime" - INTERVAL 3600 SECONDS
+),
+opened AS (
+    SELECT "userIdentity.arn", "eventTime", value_count,
+        "eventTime" - INTERVAL 3600 SECONDS > lag("eventTime") OVER (
+            PARTITION BY "userIdentity.arn" ORDER BY "eventTime"
+        ) AS opens
+    FROM crossed
+), numbered AS (
+    SELECT *, count(*) FILTER (opens) OVER (
+        PARTITION BY "userIdentity.arn" ORDER BY "eventTime" RANGE UNBOUNDED PRECEDING
+    ) AS alert_number
+    FROM opened
+), alerts AS (
+    SELECT "userIdentity.arn", max(value_count) AS most_values,
+        min("eventTime") - INTERVAL 3600 SECONDS AS window_start, max("eventTime") AS window_end
+    FROM numbered GROUP BY "userIdentity.arn", alert_number
+)
+SELECT "userIdentity.arn", most_values AS value_count,
+    min("eventTime") AS first_seen, max("eventTime") AS last_seen, count(DISTINCT "eventID") AS event_count,
+    list_sort(list_distinct(list("awsRegion") FILTER ("awsRegion" <> ''))) AS "awsRegion",
+    list_sort(list_distinct(list("userIdentity.type") FILTER ("userIdentity.type" <> ''))) AS "userIdentity.type",
+    list_sort(list_distinct(list("userIdentity.userName") FILTER ("userIdentity.userName" <> ''))) AS "userIdentity.userName",
+    list_sort(list_distinct(list("userIdentity.accessKeyId") FILTER ("userIdentity.accessKeyId" <> ''))) AS "userIdentity.accessKeyId",
+    list_sort(list_distinct(list("userIdentity.sessionContext.sessionIssuer.arn") FILTER ("userIdentity.sessionContext.sessionIssuer.arn" <> ''))) AS "userIdentity.sessionContext.sessionIssuer.arn",
+    list_sort(list_distinct(list("userIdentity.sessionContext.attributes.mfaAuthenticated") FILTER ("userIdentity.sessionContext.attributes.mfaAuthenticated" <> ''))) AS "userIdentity.sessionContext.attributes.mfaAuthenticated",
+    list_sort(list_distinct(list("sourceIPAddress") FILTER ("sourceIPAddress" <> ''))) AS "sourceIPAddress",
+    list_sort(list_distinct(list("vpcEndpointId") FILTER ("vpcEndpointId" <> ''))) AS "vpcEndpointId",
+    list_sort(list_distinct(list("userAgent") FILTER ("userAgent" <> ''))) AS "userAgent",
+    list_sort(list_distinct(list("eventSource") FILTER ("eventSource" <> ''))) AS "eventSource",
+    list_sort(list_distinct(list("eventName") FILTER ("eventName" <> ''))) AS "eventName",
+    list_sort(list_distinct(list("errorCode") FILTER ("errorCode" <> ''))) AS "errorCode",
+    list_sort(list_distinct(list("recipientAccountId") FILTER ("recipientAccountId" <> ''))) AS "recipientAccountId",
+    list_sort(list_distinct(list("requestParameters.modelId") FILTER ("requestParameters.modelId" <> ''))) AS "requestParameters.modelId",
+    list_sort(list_distinct(list("resources.ARN") FILTER ("resources.ARN" <> ''))) AS "resources.ARN",
+    list_sort(list_distinct(list("additionalEventData.callWithBearerToken") FILTER ("additionalEventData.callWithBearerToken" <> ''))) AS "additionalEventData.callWithBearerToken",
+    list_sort(list_distinct(list("additionalEventData.inferenceRegion") FILTER ("additionalEventData.inferenceRegion" <> ''))) AS "additionalEventData.inferenceRegion",
+    list_sort(list_distinct(list("additionalEventData.inputTokens") FILTER ("additionalEventData.inputTokens" <> ''))) AS "additionalEventData.inputTokens",
+    list_sort(list_distinct(list("additionalEventData.outputTokens") FILTER ("additionalEventData.outputTokens" <> ''))) AS "additionalEventData.outputTokens"
+FROM alerts JOIN counted USING ("userIdentity.arn")
+WHERE "eventTime" BETWEEN window_start AND window_end
+GROUP BY "userIdentity.arn", most_values, window_start
+ORDER BY first_seen, "userIdentity.arn";
