@@ -35,6 +35,7 @@ LACKS: dict[str, set[str]] = {
     "duckdb": set(),
     "athena": set(),
     "lake": set(),
+    "securitylake": set(),
     "spl": set(),
     "spl-far-end-out": set(),
     "opensearch": {"aliases"},
