@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-import ocsf
 from sigma.pipelines.keywatch._pack import defaults
 from trino.dbapi import Connection
 
+import ocsf
 from engines import Engine, jdk, maven, programs, value_of
 from engines.node import started
 from keywatch.conversion.convert import Conversion

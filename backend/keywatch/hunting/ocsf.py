@@ -107,7 +107,7 @@ def _written(value: Any, kind: Any) -> Any:
     """Return a value as CloudTrail writes it."""
     if isinstance(kind, dict) and isinstance(value, bool):
         return kind[value]
-    if kind == "time":
-        with suppress(ValueError):
-            return f"{read_time(str(value)):%Y-%m-%dT%H:%M:%SZ}"
+    if kind:
+        with suppress(ValueError):  # which is named where the time is needed
+            return f"{read_time(str(value)).isoformat()}Z"
     return value

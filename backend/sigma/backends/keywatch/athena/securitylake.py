@@ -16,6 +16,7 @@ class KeywatchSecurityLakeBackend(KeywatchAthenaBackend):
         "sql": "a query with two parameters: the first and the last day, as '2026-11-20'",
         "default": "the same as sql",
     }
+    event_id: ClassVar[str] = "metadata.uid"
     # AWS partitions the tables of source version 2 by time_dt, and no longer by eventday.
     selection: ClassVar[str] = """\
     SELECT time / 1000 AS "time"{columns}
