@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from sigma.pipelines.keywatch._fields import cloudtrail_names
 from sigma.pipelines.keywatch._pack import defaults
 from trino.dbapi import Connection
 
@@ -167,6 +168,10 @@ class SecurityLake(Athena):
         """Put the table's name in, and return the first and the last day."""
         table = defaults(self.target)["table"]
         return query.replace(table, self._name), ["2000-01-01", "2100-01-01"]
+
+    def _named(self, rule: Any, row: dict[str, Any]) -> str:
+        names = cloudtrail_names(rule)
+        return " ".join(str(row[names.get(field, field)]) for field in getattr(rule, "group_by", None) or [self.event])
 
     def stored(self, event: Event) -> Event:
         """Return a record as Security Lake has it: times as Trino writes them."""
