@@ -87,6 +87,7 @@ def converted(event: Event) -> Event:
     return _nested({at: value for at, value in made.items() if value is not None})
 
 
+_USED = {"Yes": True, "No": False}
 _TEXTS = {"requestParameters": "api.request.data", "responseElements": "api.response.data"}
 
 
@@ -95,12 +96,14 @@ def _of_class(event: Event, left: dict[str, str]) -> dict[str, Any]:
     if name in _AUTHENTICATION or name in _ACCOUNT_CHANGE:
         left |= _flat({"resources": resources})
     if name in _AUTHENTICATION:
-        used = left.pop("additionalEventData.MFAUsed", None)
+        used = left.get("additionalEventData.MFAUsed")
+        if used in _USED:  # AWS writes nothing else
+            del left["additionalEventData.MFAUsed"]
         return {
             "class_uid": 3002,
             "class_name": "Authentication",
             "dst_endpoint.svc_name": left.pop("additionalEventData.LoginTo", None),
-            "is_mfa": None if used is None else used == "Yes",
+            "is_mfa": _USED.get(used or ""),
             "status": (event.get("responseElements") or {}).get("ConsoleLogin", "Other"),
         }
     if name in _ACCOUNT_CHANGE:

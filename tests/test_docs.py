@@ -165,9 +165,8 @@ def test_the_field_table() -> None:
     fields = sorted(FieldTable.known())
     lines = [f"| CloudTrail | {' | '.join(tables)} |", f"|---|{'---|' * len(tables)}"]
     lines += [f"| {' | '.join([field, *(spelt(table, field) for table in tables.values())])} |" for field in fields]
-    text = "# Fields\n\nWritten from the pipelines by `make golden`. A field that is not here, nor below an object that is, is an "
-    text += "error.\n\n"
-    text += "\n".join(lines) + "\n"
+    text = "# Fields\n\nWritten from the pipelines by `make golden`. Below an object, such as requestParameters,\n"
+    text += "any path is a field; another field that is not here is an error.\n\n" + "\n".join(lines) + "\n"
     page = DOCS / "fields.md"
     if os.environ.get("KEYWATCH_WRITE_GOLDEN"):
         page.write_text(text, encoding="utf-8")

@@ -21,7 +21,6 @@ from keywatch.hunting.times import read_time
 MARK = "class_uid"
 PRODUCT, VERSION = ("metadata", "product", "name"), ("metadata", "version")
 
-
 _NAMELESS = Strange("not a CloudTrail record: an OCSF event that does not say of which product it is")
 #: Security Lake has many other sources; and its source version 1 had other places.
 _OTHERS = Passed("OCSF events of other sources than CloudTrail")
@@ -49,8 +48,9 @@ class Inverse:
         self._lists = {name: items for name, items in known.lists.items() if name in tops}
         self._paths = {name: [path for path in paths if not path.startswith(UNMAPPED)] for name, paths in there.items()}
         self._fields = [
-            (name, [(path.split("."), known.kinds.get(path), known.nothing.get(path)) for path in there])
-            for name, there in self._paths.items()
+            (name, [(path.split("."), known.kinds.get(path), known.nothing.get(path)) for path in paths])
+            for name, paths in self._paths.items()
+            if paths
         ]
 
     @property
@@ -58,13 +58,13 @@ class Inverse:
         """The paths that are looked at, as far as Parquet's columns have names for them."""
         tops = [items["at"] for items in self._lists.values()]
         always = [MARK, ".".join(PRODUCT), ".".join(VERSION), UNMAPPED.removesuffix(".")]
-        return [*always, *tops, *(path for there in self._paths.values() for path in there)]
+        return [*always, *tops, *(path for paths in self._paths.values() for path in paths)]
 
     def record(self, event: dict[str, Any]) -> dict[str, Any]:
         """Return an event as a record: of the fields that have a place, those that were asked for."""
-        record: dict[str, Any] = dict(_unmapped(event.get(UNMAPPED.removesuffix("."))))
-        for name, there in self._fields:
-            for path, kind, nothing in there:
+        record: dict[str, Any] = dict(_unmapped(_of_unmapped(event)))
+        for name, ways in self._fields:
+            for path, kind, nothing in ways:
                 value = _at(event, path)
                 if value not in (None, nothing):
                     record[name] = _written(value, kind)
@@ -89,6 +89,14 @@ def _at(event: dict[str, Any], path: list[str]) -> Any:
     return value
 
 
+def _of_unmapped(event: dict[str, Any]) -> Any:
+    """Return what is unmapped; also where all of an event is spelt by keys with dots."""
+    found = event.get(UNMAPPED.removesuffix("."))
+    if found is None and "metadata" not in event:
+        return {key.removeprefix(UNMAPPED): value for key, value in event.items() if key.startswith(UNMAPPED)}
+    return found
+
+
 def _unmapped(found: Any) -> Iterator[tuple[str, Any]]:
     """Yield CloudTrail's names with what is there: of a list, which is marked in the name, the elements."""
     if isinstance(found, str):
@@ -105,8 +113,8 @@ def _unmapped(found: Any) -> Iterator[tuple[str, Any]]:
 
 def _written(value: Any, kind: Any) -> Any:
     """Return a value as CloudTrail writes it."""
-    if isinstance(kind, dict) and isinstance(value, bool):
-        return kind[value]
+    if isinstance(kind, dict):
+        return kind[value] if isinstance(value, bool) else value
     if kind:
         with suppress(ValueError):  # which is named where the time is needed
             return f"{read_time(str(value)).isoformat()}Z"

@@ -16,15 +16,25 @@ from sigma.pipelines.keywatch._ocsf import UNMAPPED, places
 from keywatch.hunting.broken import Passed, Strange
 from keywatch.hunting.ocsf import MARK, PRODUCT, VERSION, Inverse, wrong
 from keywatch.hunting.sift import Sift
+from keywatch.hunting.unpacking import reason
 
-#: What can go wrong in a file that is broken.
-BROKEN: Any = (pa.ArrowException, OSError, ValueError, MemoryError)
 #: Rows that are taken at a time: an event of CloudTrail has 256 KB at most, and a few of them in general.
 _ROWS = 4_096
 
 
 class StrangeError(Exception):
     """A file that is not read, or not to its end; the text says what it is."""
+
+
+#: What a file that is strange or broken raises.
+UNREAD: Any = (StrangeError, pa.ArrowException, OSError, ValueError, LookupError, ArithmeticError, MemoryError)
+
+
+def said(error: Exception) -> str:
+    """Say in a line why a file was not read."""
+    if isinstance(error, StrangeError):
+        return f"not read: it is {error}"
+    return f"can't be read: {' '.join(reason(error).split())[:200] or 'it is broken'}"
 
 
 class Batch(NamedTuple):
@@ -43,8 +53,7 @@ class Parquet:
         """Open a file.
 
         :param source: its path, or something like a file that can be read anywhere in it.
-        :raises StrangeError: if it has no events of OCSF.
-        :raises: one of BROKEN.
+        :raises: one of UNREAD; a StrangeError if it has no events of OCSF.
         """
         self._file = pq.ParquetFile(source, pre_buffer=False)
         self._sift = sift
@@ -58,8 +67,7 @@ class Parquet:
 
         :param limit: the bytes up to which the file is unpacked.
         :param everything: tells for each batch whether all events are wanted, not only those that some rule may match.
-        :raises StrangeError: at the limit.
-        :raises: one of BROKEN.
+        :raises: one of UNREAD; a StrangeError at the limit.
         """
         sizes = [self._file.metadata.row_group(number).total_byte_size for number in range(self._file.num_row_groups)]
         groups = [number for number, size in enumerate(accumulate(sizes)) if size <= limit]
@@ -70,21 +78,22 @@ class Parquet:
 
     def _batch(self, batch: pa.RecordBatch, *, everything: bool) -> Batch:
         texts = [_texts(batch, ".".join(path)) or [None] * len(batch) for path in (PRODUCT, VERSION)]
-        told = list(zip(*texts, strict=True))
-        reasons = {one: wrong(*one) for one in dict.fromkeys(told)}
-        right = [reasons[one] is None for one in told]
-        if not everything:
-            kept = self._sift.kept(partial(_texts_of, batch), len(batch))
-            right = [one and other for one, other in zip(right, kept, strict=True)]
-        events = batch.filter(pa.array(right, pa.bool_())).to_pylist(maps_as_pydicts="lossy")
-        return Batch(events, Counter(reasons[one] for one in told))
+        told = Counter(zip(*texts, strict=True))
+        reasons = {one: wrong(*one) for one in told}
+        kept = [True] * len(batch) if everything else self._sift.kept(partial(_texts_of, batch), len(batch))
+        if any(reasons.values()):
+            kept = [keep and reasons[one] is None for keep, one in zip(kept, zip(*texts, strict=True), strict=True)]
+        counts = Counter[Passed | Strange | None]()
+        for one, count in told.items():
+            counts[reasons[one]] += count
+        return Batch(batch.filter(pa.array(kept, pa.bool_())).to_pylist(maps_as_pydicts="lossy"), counts)
 
 
 def _texts_of(batch: pa.RecordBatch, name: str) -> list[str | None] | None:
     """Return the texts of a field of CloudTrail's; None if they can't be told without a look at each event."""
     known = places()
-    there = known.fields.get(name)
-    if there is None or any(path in known.kinds for path in there):
+    there = [*known.fields.get(name, ()), *([known.later[name]] if name in known.later else [])]
+    if not there or any(path in known.kinds for path in there):
         return None
     columns = [texts for path in there if (texts := _texts(batch, path)) is not None]
     if len(columns) < len(there):
@@ -106,6 +115,8 @@ def _texts(batch: pa.RecordBatch, path: str) -> list[str | None] | None:
         column = _column(batch, path)
     if column is None:
         return [None] * len(batch)
+    if pa.types.is_large_string(column.type) or pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string())
     return column.to_pylist() if pa.types.is_string(column.type) else None
 
 

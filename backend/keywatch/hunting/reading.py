@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Generator, Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,12 @@ class Reader:
         """
         self.sift, self.selection, self.limit = sift, selection or Selection(), limit
         self._time = sift.columns.names.index("eventTime") if "eventTime" in sift.columns.names else None
-        self._inverse = Inverse([*sift.columns.names, *_SELECTED.names, *REQUIRED, "userIdentity.type"])
         #: Whether an event was seen that is wanted: from then on, none is looked for.
         self._seen = not self.selection
+
+    @cached_property
+    def _inverse(self) -> Inverse:
+        return Inverse([*self.sift.columns.names, *_SELECTED.names, *REQUIRED, "userIdentity.type"])
 
     def rows(self, file: str, coverage: Coverage) -> Iterator[Row]:
         """Yield the records of a file, in whatever shape they are there, as far as some rule may match them.
@@ -175,7 +179,7 @@ class Reader:
 
     def _parquet(self, file: str, source: Any, coverage: Coverage) -> Iterator[Row]:
         """Yield the rows of a Parquet file of Security Lake's."""
-        from keywatch.hunting.parquet import BROKEN, Parquet, StrangeError
+        from keywatch.hunting.parquet import UNREAD, Parquet, said
 
         path = _path(file)
         try:
@@ -185,10 +189,8 @@ class Reader:
                     _count(coverage, what, path, None, count)
                 for event in events:
                     yield from self._timed(file, None, self._row(event, path, None, coverage), coverage)
-        except StrangeError as error:
-            coverage.problems.append(UserError(f"not read: it is {error}", path))
-        except BROKEN as error:
-            coverage.problems.append(UserError(f"can't be read: {reason(error).splitlines()[0]}", path))
+        except UNREAD as error:
+            coverage.problems.append(UserError(said(error), path))
 
     def _row(self, record: dict[str, Any], path: Path, line: int | None, coverage: Coverage) -> list[Row]:
         """Return a record as a row, none if no rule can match it; note what it lacks."""
@@ -216,8 +218,7 @@ class Reader:
                     row[self._time] = plain_time(text)
                 except ValueError:
                     what = "a record whose eventTime is no time, or out of range; it was left out"
-                    problem = UserError(f"{what} ({str(text)[:40]!r})", _path(file), line)
-                    coverage.problems.append(problem, what)
+                    coverage.problems.append(UserError(f"{what} ({str(text)[:40]!r})", _path(file), line), what)
                     continue
             yield row
 
