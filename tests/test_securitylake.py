@@ -252,6 +252,28 @@ def test_other_rules_find_the_same(field: str, value: Any, found: int, name: str
     assert (len(alerts), list(coverage.problems)) == (found, [])
 
 
+def test_the_account_of_later_versions_is_found(tmp_path: Path) -> None:
+    event = json.loads(ocsf.lines([SESSION]))
+    event["cloud"]["account"] = {"uid": event["unmapped"].pop("recipientAccountId")}
+    event["metadata"]["version"] = "1.5.0"
+    (tmp_path / "x.json").write_text(json.dumps(event))
+    rest = {"unmapped": [*event["unmapped"].items()], "resources": None}
+    (tmp_path / "x.parquet").write_bytes(table([event | rest], unmapped=pa.map_(pa.string(), pa.string())))
+    rules = [written([one_rule({"recipientAccountId": "111122223333"})], tmp_path)]
+    for name in ("x.json", "x.parquet"):
+        for selection in (Selection(), Selection(accounts=("111122223333",))):
+            alerts, coverage = hunted(tmp_path / name, rules=rules, selection=selection)
+            assert (len(alerts), list(coverage.problems)) == (1, [])
+
+
+def test_keys_may_hold_dots(tmp_path: Path) -> None:
+    """As where an export has no objects."""
+    events = [_plain(json.loads(line)) for line in ocsf.lines(EVENTS).splitlines()]
+    (tmp_path / "x").write_text(json.dumps(events))
+    alerts, coverage = run(tmp_path)
+    assert (len(alerts), list(map(str, coverage.problems))) == (1, [])
+
+
 @pytest.mark.parametrize("name", ["duckdb", "securitylake"])
 def test_lists_and_texts_match_on_trino_too(name: str, engines: Callable[[str], Engine], tmp_path: Path) -> None:
     """What is joined by commas there, and what stands in JSON."""
@@ -339,8 +361,12 @@ def test_a_selection_chooses_events(selection: Selection, found: int, name: str,
 
 
 def table(rows: list[Event], **columns: pa.DataType) -> bytes:
+    """Return rows as Parquet, of the types that they have if not told."""
+    rest = pa.Table.from_pylist([{key: one for key, one in row.items() if key not in columns} for row in rows])
+    for name, kind in columns.items():
+        rest = rest.append_column(name, pa.array([row[name] for row in rows], kind))
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, pa.schema(list(columns.items())) if columns else None), buffer)
+    pq.write_table(rest, buffer)
     return buffer.getvalue()
 
 
@@ -389,18 +415,25 @@ def test_what_is_broken_or_something_else_is_one_line(content: bytes, said: str,
 
 
 def test_columns_of_other_types_are_looked_at_event_by_event(tmp_path: Path) -> None:
-    """An export may have JSON where AWS has a map, or large texts, and lack what no event has."""
+    """An export may have JSON where AWS has a map, or texts of other types, and lack what no event has."""
     rows = [json.loads(line) for line in ocsf.lines(EVENTS).splitlines()]
     for row in rows:
         row["unmapped"] = json.dumps(row["unmapped"])
-    whole = pa.Table.from_pylist(rows)
-    place = whole.schema.get_field_index("unmapped")
-    other = whole.set_column(place, "unmapped", whole["unmapped"].cast(pa.large_string()))
-    buffer = io.BytesIO()
-    pq.write_table(other, buffer)
-    (tmp_path / "x").write_bytes(buffer.getvalue())
-    alerts, coverage = run(tmp_path)
-    assert (len(alerts), list(coverage.problems)) == (1, [])
+    large, some = pa.large_string(), pa.dictionary(pa.int32(), pa.string())
+    api = pa.struct({"operation": large, "service": pa.struct({"name": some})})
+    metadata = pa.struct({"product": pa.struct({"name": some}), "version": large})
+    (tmp_path / "x").write_bytes(table(rows, unmapped=large, api=api, metadata=metadata))
+    wanted = {"recipientAccountId": "111122223333", "eventName|startswith": "List"}
+    alerts, coverage = hunted(tmp_path / "x", rules=[written([one_rule(wanted)], tmp_path)])
+    assert (len(alerts), list(coverage.problems)) == (5, [])
+
+
+def test_what_stands_for_nothing_is_nothing(tmp_path: Path) -> None:
+    event = {key: value for key, value in SESSION.items() if key not in ("eventCategory", "requestID")}
+    path = written([one_rule({"eventCategory": None, "requestID|exists": False})], tmp_path)
+    (tmp_path / "x").write_bytes(ocsf.parquet([event, SESSION | {"eventID": "0a"}]))
+    alerts, coverage = hunted(tmp_path / "x", rules=[path])
+    assert (len(alerts), coverage.records, list(coverage.problems)) == (1, 2, [])
 
 
 def test_only_the_columns_that_rules_need_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
