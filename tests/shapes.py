@@ -10,6 +10,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import ocsf
+
 Event = dict[str, Any]
 #: The numbers of services, of no account.
 _QUEUE = "arn:aws:sqs:us-east-1:111122223333:trail"
@@ -186,6 +188,8 @@ SHAPES: dict[str, Callable[[list[Event]], bytes]] = {
     "syslog": lambda es: "".join(f"<134>Nov 10 10:00:00 host trail[1]: {compact(e)}\n" for e in es).encode(),
     "CloudTrail Lake, eventJson": lambda es: compact({"QueryResultRows": [[{"eventJson": compact(e)}] for e in es]}).encode(),
     "CloudTrail Lake, CSV": lambda es: table(["eventJson"], [[compact(e)] for e in es]),
+    "Security Lake, lines": ocsf.lines,
+    "Security Lake, an array": lambda es: b"[" + b",".join(ocsf.lines(es).splitlines()) + b"]",
     "Athena, CSV": lambda es: table(["eventjson", "n"], [[compact(e), "1"] for e in es]),
     "Athena, get-query-results": lambda es: json.dumps(athena_rows(es), indent=4).encode(),
     "semicolons": lambda es: table(["n", "_raw"], [["1", compact(e)] for e in es], ";"),

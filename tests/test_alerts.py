@@ -34,7 +34,7 @@ def test_an_alert_says_what_happened(name: str, engines: Callable[[str], Engine]
 
 
 # An alert of the others speaks of all that a run looks back to, which is little more than a window.
-@pytest.mark.parametrize("name", ["duckdb", "athena", "lake"])
+@pytest.mark.parametrize("name", ["duckdb", "athena", "lake", "securitylake"])
 def test_events_outside_the_windows_are_no_evidence(name: str, engines: Callable[[str], Engine]) -> None:
     engine = engines(name)
     early, late = denied(0, 0, userAgent="too early"), denied(3 * HOUR, 1, userAgent="too late")

@@ -64,7 +64,7 @@ BELOW = [
 ]
 
 
-@pytest.mark.parametrize("name", ["athena", "lake"])
+@pytest.mark.parametrize("name", ["athena", "lake", "securitylake"])
 @pytest.mark.parametrize("negated", [False, True])
 def test_what_lies_below_an_object(negated: bool, name: str, engines: EngineOf, tmp_path: Path) -> None:
     rule = one_rule({"requestParameters.a.b": ["x", "z"]})

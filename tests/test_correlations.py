@@ -43,6 +43,7 @@ LACKS: dict[str, set[str]] = {
     "duckdb": set(),
     "athena": set(),
     "lake": set(),
+    "securitylake": set(),
     "spl": set(),
     "spl-far-end-out": set(),
     "opensearch": {"aliases"},

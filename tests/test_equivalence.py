@@ -31,6 +31,7 @@ DRAWN = {
     "duckdb": 35,
     "athena": 100,
     "lake": 100,
+    "securitylake": 100,
     "datadog": 40,
     "esql": 45,
     "opensearch": 30,

@@ -17,7 +17,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from events import REGIONS, denied
+import ocsf
+from events import DENIED, REGIONS, denied
 from keywatch.hunting import finding, reading
 from keywatch.hunting.columns import Columns
 from keywatch.hunting.coverage import Coverage
@@ -131,6 +132,17 @@ def test_s3(bucket: Any) -> None:
     gone = subprocess.run([*PROGRAM, "hunt", "s3://gone/x"], capture_output=True, check=False)
     assert gone.returncode == 2
     assert gone.stderr.startswith(b"s3:/gone/x: can't be ")
+
+
+def test_security_lake_in_s3(bucket: Any) -> None:
+    """What the partitions tell is not opened: it is broken here."""
+    place = "aws/CLOUD_TRAIL_MGMT/2.0/region=us-east-1/accountId=111122223333/eventDay={}/48c42a18.gz.parquet"
+    bucket.put_object(Bucket="trail", Key=place.format("20261120"), Body=ocsf.parquet(EVENTS))
+    bucket.put_object(Bucket="trail", Key=place.format("20261101"), Body=b"PAR1 broken")
+    bucket.put_object(Bucket="trail", Key="aws/VPC_FLOW/2.0/region=us-east-1/x.gz.parquet", Body=b"PAR1 broken")
+    command = [*PROGRAM, "hunt", "s3://trail/aws/", "--from", "2026-11-20", "--rule", DENIED, "--format", "ndjson"]
+    done = subprocess.run(command, capture_output=True, check=True)
+    assert json.loads(done.stdout)["events"] == 5
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -1,4 +1,4 @@
-"""A real Trino server, and CloudTrail as Athena's table and CloudTrail Lake's event data store have it.
+"""A real Trino server, and CloudTrail as Athena's table, CloudTrail Lake's and Security Lake's have it.
 
 The server comes from Maven Central and runs on Java 25 or later; `trino/` beside this file says how. The queries run as
 they are generated, with their parameters.
@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from sigma.pipelines.keywatch._fields import cloudtrail_names
+from sigma.pipelines.keywatch._pack import defaults
 from trino.dbapi import Connection
 
+import ocsf
 from engines import Engine, jdk, maven, programs, value_of
 from engines.node import started
 from keywatch.conversion.convert import Conversion
@@ -152,6 +155,31 @@ class Lake(Athena):
     def in_free_form(self, value: Any) -> Any:
         """Return a map of texts; what is no object is not stored."""
         return {key: _text(inside) for key, inside in value.items()} if isinstance(value, dict) else None
+
+
+class SecurityLake(Athena):
+    """The queries over Security Lake's table."""
+
+    name = f"Security Lake's SQL on Trino {_VERSION}"
+    target = "securitylake"
+    table = "securitylake.sql"
+
+    def over_all_days(self, query: str) -> tuple[str, list[str]]:
+        """Put the table's name in, and return the first and the last day."""
+        table = defaults(self.target)["table"]
+        return query.replace(table, self._name), ["2000-01-01", "2100-01-01"]
+
+    def _named(self, rule: Any, row: dict[str, Any]) -> str:
+        names = cloudtrail_names(rule)
+        return " ".join(str(row[names.get(field, field)]) for field in getattr(rule, "group_by", None) or [self.event])
+
+    def stored(self, event: Event) -> Event:
+        """Return a record as Security Lake has it: times as Trino writes them."""
+        record = ocsf.converted(event)
+        for attributes in (record, value_of(record, "actor.session") or {}):
+            for name in {"time_dt", "created_time_dt"} & attributes.keys():
+                attributes[name] = attributes[name].strftime("%Y-%m-%d %H:%M:%S")
+        return record
 
 
 def missing() -> list[str]:

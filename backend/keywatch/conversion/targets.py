@@ -70,6 +70,7 @@ TARGETS = {
         Target("opensearch", {"KeywatchOpenSearchBackend": "cloudtrail_opensearch"}, "dsl"),
         Target("sentinel", {"KeywatchSentinelBackend": "cloudtrail_sentinel"}, "kql"),
         Target("athena", {"KeywatchAthenaBackend": "cloudtrail_athena", "KeywatchLakeBackend": "cloudtrail_lake"}),
+        Target("securitylake", {"KeywatchSecurityLakeBackend": "cloudtrail_securitylake"}),
         Target("datadog", {"KeywatchDatadogBackend": "cloudtrail_datadog"}),
         Target("duckdb", {"KeywatchDuckDBBackend": "cloudtrail_duckdb"}),
     )

@@ -1,4 +1,4 @@
-"""What can be wrong with a document, in words."""
+"""What can be wrong with a document, or be passed over, in words."""
 
 from __future__ import annotations
 
@@ -9,6 +9,19 @@ from keywatch.hunting.window import LARGEST
 
 class Broken(NamedTuple):
     """What could not be decoded: the reason, which equal problems have in common, and details."""
+
+    reason: str
+    detail: str = ""
+
+
+class Passed(NamedTuple):
+    """A kind of thing that is known to hold no CloudTrail events."""
+
+    kind: str
+
+
+class Strange(NamedTuple):
+    """What is not understood: the reason, which equal problems have in common, and details."""
 
     reason: str
     detail: str = ""

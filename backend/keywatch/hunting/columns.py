@@ -102,7 +102,7 @@ def value_at(value: Any, path: Sequence[str]) -> Any:
 
     Where it leads through lists, a list of what it leads to in their elements.
     """
-    if not path:
+    if not path or value is None:
         return value
     if isinstance(value, list):
         values = [value_at(element, path) for element in value]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from keywatch.errors import UserError
 from keywatch.hunting.coverage import Coverage
@@ -37,6 +40,15 @@ _NEIGHBOURS = {
 }
 _NEIGHBOUR = re.compile(rf"(?:^|/)\d{{12}}/({'|'.join(_NEIGHBOURS)})/(?:[a-z]{{2}}(?:-[a-z]+)+-\d|\d{{4}})(?:/|$)")
 _DIGEST = "CloudTrail-Digest"
+#: What Security Lake has beside CloudTrail's events, and what it keeps about each table.
+_LAKE = {
+    "EKS_AUDIT": "EKS audit logs",
+    "ROUTE53": "DNS query logs",
+    "SH_FINDINGS": "Security Hub findings",
+    "VPC_FLOW": "VPC flow logs",
+    "WAF": "WAF logs",
+}
+_IN_LAKE = re.compile(rf"(?:^|/)(?:({'|'.join(_LAKE)})|[A-Z0-9_]+)/\d\.\d/(?(1)|metadata(?:/|$))")
 _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
@@ -90,8 +102,11 @@ def _neighbour(file: str) -> str | None:
 
 @lru_cache
 def _neighbour_folder(folder: str) -> str | None:
-    match = _NEIGHBOUR.search(folder)
-    return _NEIGHBOURS[match[1]] if match else None
+    if match := _NEIGHBOUR.search(folder):
+        return _NEIGHBOURS[match[1]]
+    if match := _IN_LAKE.search(f"{folder}/"):
+        return _LAKE.get(match[1], "metadata of Iceberg's tables")
+    return None
 
 
 def is_open(path: str) -> bool:
@@ -184,3 +199,36 @@ def s3_system() -> FileSystem:
     from pyarrow.fs import S3FileSystem
 
     return S3FileSystem(endpoint_override=os.environ.get("AWS_ENDPOINT_URL"))
+
+
+def anywhere(file: str, most: int, start: bytes, stream: io.BufferedIOBase) -> Any:
+    """Return something of which any part can be read at any time.
+
+    :param most: the bytes of a stream that are taken.
+    :param start: what was read of it already.
+    :raises OSError: if a stream has more.
+    """
+    if is_open(file):
+        content = start + stream.read(most)
+        if len(content) > most:
+            raise OSError(0, f"it is Parquet of more than {most >> 20} MB, and no file; name the file")
+        return io.BytesIO(content)
+    if file.startswith("s3://"):
+        system, inside = s3(file)
+        return system.open_input_file(inside)
+    return file
+
+
+def opened(file: str) -> AbstractContextManager[io.BufferedIOBase]:
+    """Open a file.
+
+    :raises OSError: if it can't be opened.
+    """
+    if file == STDIN:
+        if sys.stdin is None:
+            raise OSError(0, "it is closed")
+        return nullcontext(cast(io.BufferedIOBase, sys.stdin.buffer))
+    if file.startswith("s3://"):
+        system, inside = s3(file)
+        return cast(AbstractContextManager[io.BufferedIOBase], system.open_input_stream(inside, compression=None))
+    return cast(AbstractContextManager[io.BufferedIOBase], open(file, "rb", 0))  # noqa: PTH123  # Path takes a while for a million files

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from keywatch.errors import UserError
-from keywatch.hunting.broken import ENDLESS, NO_DOCUMENT, Broken
-from keywatch.hunting.columns import NO_JSON, Columns, Row
+from keywatch.hunting.broken import ENDLESS, NO_DOCUMENT, Broken, Passed, Strange
+from keywatch.hunting.columns import NO_JSON, REQUIRED, Columns, Row
 from keywatch.hunting.coverage import Coverage
 from keywatch.hunting.documents import documents
-from keywatch.hunting.finding import STDIN, s3
+from keywatch.hunting.finding import STDIN, anywhere, opened
 from keywatch.hunting.forms import BEGINNING
+from keywatch.hunting.ocsf import MARK, Inverse
 from keywatch.hunting.selection import Selection, There
-from keywatch.hunting.shapes import HEADINGS, Passed, Strange, lacking, records
+from keywatch.hunting.shapes import HEADINGS, lacking, records
 from keywatch.hunting.sift import Sift
 from keywatch.hunting.times import plain_time, read_time
 from keywatch.hunting.unpacking import UNREADABLE, Unpacked, reason, rest, unpacked
@@ -26,6 +26,8 @@ from keywatch.hunting.unpacking import UNREADABLE, Unpacked, reason, rest, unpac
 WHOLE = 64 * 2**20
 #: What is read of a file at first; nearly all are smaller.
 _FIRST = 2**18
+#: What a Parquet file begins with.
+_PARQUET = b"PAR1"
 #: What is taken at a time of a larger file that has a record a line.
 _BLOCK = 8 * 2**20
 #: How far a packed file is unpacked, in bytes, if nothing else is said.
@@ -37,7 +39,7 @@ _MAGIC = (
     (0, b"\x28\xb5\x2f\xfd", "packed with zstd: unpack it first", False),
     (0, b"BZh", "packed with bzip2: unpack it first", False),
     (0, b"\xfd7zXZ", "packed with xz: unpack it first", False),
-    (0, b"PAR1", "a Parquet file: export JSON", False),
+    (0, b"PARE", "an encrypted Parquet file: decrypt it first", False),
     (0, b"ORC", "an ORC file: export JSON", False),
     (0, b"Obj\x01", "an Avro file: export JSON", False),
     (257, b"ustar", "a tar archive: unpack it first", False),
@@ -65,6 +67,10 @@ class Reader:
         #: Whether an event was seen that is wanted: from then on, none is looked for.
         self._seen = not self.selection
 
+    @cached_property
+    def _inverse(self) -> Inverse:
+        return Inverse([*self.sift.columns.names, *_SELECTED.names, *REQUIRED, "userIdentity.type"])
+
     def rows(self, file: str, coverage: Coverage) -> Iterator[Row]:
         """Yield the records of a file, in whatever shape they are there, as far as some rule may match them.
 
@@ -72,8 +78,12 @@ class Reader:
         nothing else of the file is lost by it.
         """
         try:
-            with _opened(file) as stream:
+            with opened(file) as stream:
                 start = stream.read(_FIRST)
+                if start.startswith(_PARQUET):
+                    coverage.files += 1
+                    yield from self._parquet(file, anywhere(file, WHOLE, start, stream), coverage)
+                    return
                 whole = len(start) < WHOLE
                 while whole and (more := stream.read(1)):
                     start += more + stream.read(len(start))
@@ -92,6 +102,9 @@ class Reader:
             rows, total = sifted
             coverage.records += total
             yield from self._timed(file, None, rows, coverage)
+            return
+        if (content or start).startswith(_PARQUET):
+            yield from self._parquet(file, io.BytesIO(content or start), coverage)
             return
         for place, magic, what, quietly in _MAGIC:
             if (content or start).startswith(magic, place):
@@ -148,17 +161,14 @@ class Reader:
                 if document == NO_DOCUMENT and line is not None:
                     strays.append(line)
                 elif document != ENDLESS or not text.problem:  # else it only follows from that
-                    _note(coverage, document, path, line)
+                    _count(coverage, Strange(*document), path, line)
                 continue
             for found in records(document):
-                if isinstance(found, Strange):
-                    _note(coverage, found, path, line)
+                understood = understood or not isinstance(found, Strange)
+                if isinstance(found, Passed | Strange):
+                    _count(coverage, found, path, line)
                     continue
-                understood = True
-                if isinstance(found, Passed):
-                    coverage.passed[found.kind] += 1
-                    continue
-                coverage.records += 1
+                _count(coverage, None, path, line)
                 yield from self._timed(file, line, self._row(found, path, line, coverage), coverage)
         if strays and not understood and first == 1 and not text.problem:
             coverage.problems.append(UserError("not understood: it holds no JSON, and no table of CloudTrail", path))
@@ -167,11 +177,26 @@ class Reader:
         if text.problem:
             coverage.problems.append(UserError(text.problem, path))
 
+    def _parquet(self, file: str, source: Any, coverage: Coverage) -> Iterator[Row]:
+        """Yield the rows of a Parquet file of Security Lake's."""
+        from keywatch.hunting.parquet import UNREAD, Parquet, said
+
+        path = _path(file)
+        try:
+            parquet = Parquet(source, self.sift, self._inverse)
+            for events, counts in parquet.batches(self.limit, lambda: not self._seen):
+                for what, count in counts.items():
+                    _count(coverage, what, path, None, count)
+                for event in events:
+                    yield from self._timed(file, None, self._row(event, path, None, coverage), coverage)
+        except UNREAD as error:
+            coverage.problems.append(UserError(said(error), path))
+
     def _row(self, record: dict[str, Any], path: Path, line: int | None, coverage: Coverage) -> list[Row]:
         """Return a record as a row, none if no rule can match it; note what it lacks."""
         columns, raw = self.sift.columns, record
         if lacking(record):
-            record = columns.respelt(record)
+            record = self._inverse.record(record) if MARK in record else columns.respelt(record)
             if missing := lacking(record):
                 what = f"a record without {', '.join(missing)}: rules that ask for it can't match; export all fields"
                 coverage.problems.append(UserError(what, path, line))
@@ -193,8 +218,7 @@ class Reader:
                     row[self._time] = plain_time(text)
                 except ValueError:
                     what = "a record whose eventTime is no time, or out of range; it was left out"
-                    problem = UserError(f"{what} ({str(text)[:40]!r})", _path(file), line)
-                    coverage.problems.append(problem, what)
+                    coverage.problems.append(UserError(f"{what} ({str(text)[:40]!r})", _path(file), line), what)
                     continue
             yield row
 
@@ -211,21 +235,16 @@ class Reader:
         self._seen = coverage.there.wanted
 
 
-def _note(coverage: Coverage, what: Broken | Strange, path: Path, line: int | None) -> None:
-    said = f"{what.reason} ({what.detail})" if what.detail else what.reason
-    coverage.problems.append(UserError(said, path, line), what.reason)
+def _count(coverage: Coverage, what: Passed | Strange | None, path: Path, line: int | None, count: int = 1) -> None:
+    """Note records, or what is none."""
+    if what is None:
+        coverage.records += count
+    elif isinstance(what, Passed):
+        coverage.passed[what.kind] += count
+    else:
+        said = f"{what.reason} ({what.detail})" if what.detail else what.reason
+        coverage.problems.append(UserError(said, path, line), what.reason, count)
 
 
 def _path(file: str) -> Path:
     return Path("standard input" if file == STDIN else file)
-
-
-def _opened(file: str) -> AbstractContextManager[io.BufferedIOBase]:
-    if file == STDIN:
-        if sys.stdin is None:
-            raise OSError(0, "it is closed")
-        return nullcontext(cast(io.BufferedIOBase, sys.stdin.buffer))
-    if file.startswith("s3://"):
-        system, inside = s3(file)
-        return cast(AbstractContextManager[io.BufferedIOBase], system.open_input_stream(inside, compression=None))
-    return cast(AbstractContextManager[io.BufferedIOBase], open(file, "rb", 0))  # noqa: PTH123  # Path takes a while for a million files

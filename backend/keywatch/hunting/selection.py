@@ -9,7 +9,13 @@ from functools import lru_cache
 from typing import NamedTuple
 
 #: Where `aws s3 sync` leaves a trail's files, or an Organization's; the date is that of delivery.
-_DELIVERED = re.compile(r"AWSLogs/(?:o-\w+/)?(\d{12})/CloudTrail/([\w-]+)/(\d{4})/(\d\d)/(\d\d)(?:/|$)")
+_DELIVERED = re.compile(
+    r"AWSLogs/(?:o-\w+/)?(?P<account>\d{12})/CloudTrail/(?P<region>[\w-]+)/(?P<y>\d{4})/(?P<m>\d\d)/(?P<d>\d\d)(?:/|$)"
+)
+#: Where Security Lake puts its files; the date is that of the events.
+_IN_LAKE = re.compile(
+    r"/region=(?P<region>[\w-]+)/accountId=(?P<account>\d{12})/eventDay=(?P<y>\d{4})(?P<m>\d\d)(?P<d>\d\d)(?:/|$)", re.I
+)
 #: Names of Regions or accounts that are remembered: enough for all that AWS has.
 _REMEMBERED = 100
 
@@ -29,12 +35,11 @@ class Delivery(NamedTuple):
 
 @lru_cache
 def _delivery(folder: str) -> Delivery | None:
-    match = _DELIVERED.search(folder)
+    match = _DELIVERED.search(folder) or _IN_LAKE.search(f"/{folder}")
     if match is None:
         return None
-    account, region, *day = match.groups()
     try:
-        return Delivery(account, region, date(*map(int, day)))
+        return Delivery(match["account"], match["region"], date(*(int(match[part]) for part in "ymd")))
     except ValueError:
         return None
 

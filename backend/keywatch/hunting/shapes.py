@@ -15,9 +15,10 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any, NamedTuple
 
-from keywatch.hunting.broken import Broken
+from keywatch.hunting.broken import Broken, Passed, Strange
 from keywatch.hunting.columns import REQUIRED, plain_key, value_at
 from keywatch.hunting.documents import documents
+from keywatch.hunting.ocsf import MARK, PRODUCT, VERSION, wrong
 from keywatch.hunting.unpacking import Unpacked
 from keywatch.hunting.window import LARGEST
 
@@ -37,19 +38,6 @@ class Shape(NamedTuple):
     at: tuple[str, ...]
     #: Turns what lies there into objects.
     rows: Callable[[Any], Any] | None = None
-
-
-class Passed(NamedTuple):
-    """A kind of thing that is known to hold no CloudTrail events."""
-
-    kind: str
-
-
-class Strange(NamedTuple):
-    """What is not understood: the reason, which equal problems have in common, and details."""
-
-    reason: str
-    detail: str = ""
 
 
 def _headed(rows: Any) -> Any:
@@ -120,7 +108,6 @@ KNOWN = (
         "Elastic's own fields; export documents with event.original",
         "event.action",
     ),
-    ("an OCSF event, of Security Lake; hunt through the trail's own files", "class_uid"),
 )
 
 #: What the first line of a table with records has one of: a column with whole events, or the name of each.
@@ -155,6 +142,9 @@ def _of_object(value: dict[str, Any], depth: int) -> Iterator[dict[str, Any] | P
             yield from (Strange(f"not a CloudTrail record: {what}") for what, path in KNOWN if _has(value, path))
             return
         yield value
+        return
+    if MARK in value and "_raw" not in value:
+        yield wrong(value_at(value, PRODUCT), value_at(value, VERSION)) or value
         return
     for kind, path, wanted in PASSED:
         found = value_at(value, path.split("."))

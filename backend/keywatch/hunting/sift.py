@@ -16,7 +16,7 @@ are decoded, and kept if they have a clue of every set. So that nothing is lost:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -72,7 +72,7 @@ class Sift:
         needed = [0] if rules is None else [sum(bits[clues] for clues in set(rule)) for rule in rules]
         self._suffices = lru_cache(_REMEMBERED)(partial(_suffices, needed))
         self._held = [
-            (column, lru_cache(_REMEMBERED)(partial(_held, tests)))
+            (column, lru_cache(_REMEMBERED)(partial(_held, tests)), sum(bit for bit, _, _ in tests))
             for column, field in enumerate(columns.names)
             if (tests := [(bit, *mine) for clues, bit in bits.items() if any(mine := _of(clues, field))])
         ]
@@ -120,9 +120,23 @@ class Sift:
     def may_match(self, row: Row) -> bool:
         """Tell whether a record has a clue of each set that some rule needs."""
         bits = 0
-        for column, held in self._held:
+        for column, held, _ in self._held:
             bits |= held(row[column])
         return self._suffices(bits)
+
+    def kept(self, texts: Callable[[str], Sequence[str | None] | None], count: int) -> list[bool]:
+        """Tell of several records at once whether some rule may match each.
+
+        :param texts: a field → its text in each of the records; None if that is not known.
+        """
+        all_bits, unknown = [0] * count, 0
+        for column, held, bits in self._held:
+            found = texts(self.columns.names[column])
+            if found is None:
+                unknown |= bits
+            else:
+                all_bits = [bits | held(text) for bits, text in zip(all_bits, found, strict=True)]
+        return [self._suffices(bits | unknown) for bits in all_bits]
 
     def _cut(self, data: bytes, form: Form) -> list[bytes]:
         """Return the records in which a word stands, or what may be spelt otherwise."""

@@ -1,6 +1,6 @@
 """The pack's backends, as sigma-cli discovers them: it looks into this module's namespace."""
 
-from .athena import KeywatchAthenaBackend, KeywatchLakeBackend
+from .athena import KeywatchAthenaBackend, KeywatchLakeBackend, KeywatchSecurityLakeBackend
 from .datadog import KeywatchDatadogBackend
 from .duckdb import KeywatchDuckDBBackend
 from .elasticsearch import KeywatchESQLBackend, KeywatchLuceneBackend
@@ -16,6 +16,7 @@ __all__ = [
     "KeywatchLakeBackend",
     "KeywatchLuceneBackend",
     "KeywatchOpenSearchBackend",
+    "KeywatchSecurityLakeBackend",
     "KeywatchSentinelBackend",
     "KeywatchSplunkBackend",
 ]

@@ -7,6 +7,7 @@ from .elasticsearch import cloudtrail_elasticsearch
 from .lake import cloudtrail_lake
 from .lucene import cloudtrail_lucene
 from .opensearch import cloudtrail_opensearch
+from .securitylake import cloudtrail_securitylake
 from .sentinel import cloudtrail_sentinel
 from .splunk import cloudtrail_splunk
 
@@ -18,6 +19,7 @@ pipelines = {
     "cloudtrail_lake": cloudtrail_lake,
     "cloudtrail_lucene": cloudtrail_lucene,
     "cloudtrail_opensearch": cloudtrail_opensearch,
+    "cloudtrail_securitylake": cloudtrail_securitylake,
     "cloudtrail_sentinel": cloudtrail_sentinel,
     "cloudtrail_splunk": cloudtrail_splunk,
     # Their names up to version 0.1.0.
@@ -33,6 +35,7 @@ __all__ = [
     "cloudtrail_lake",
     "cloudtrail_lucene",
     "cloudtrail_opensearch",
+    "cloudtrail_securitylake",
     "cloudtrail_sentinel",
     "cloudtrail_splunk",
 ]

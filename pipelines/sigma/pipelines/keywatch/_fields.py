@@ -54,6 +54,9 @@ class FieldTable:
     objects: dict[str, dict[str, str]] = field(default_factory=dict)
     #: Why the schema does not have a path of several keys below an object, if it does not.
     deep: str | None = None
+    #: CloudTrail's name of a field, or of an object that is asked for as a whole, or * for all objects → why the schema
+    #: does not have it, if there is something to say.
+    reasons: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def beside(cls, module: str) -> Self:
@@ -81,7 +84,7 @@ class FieldTable:
         if name in self.fields:
             listed = self.fields[name]
             if listed is None:
-                raise NotStoredError
+                raise NotStoredError(self.reasons.get(name, ""))
             return [listed]
         if name in cloudtrail()["fields"]:
             if self.default is None:
@@ -133,7 +136,7 @@ class FieldTable:
     def _template(self, root: str, kind: str) -> str:
         templates = self.objects.get(root, self.objects.get("*", {}))
         if kind not in templates:
-            raise NotStoredError
+            raise NotStoredError(self.reasons.get(root, self.reasons.get("*", "")))
         return templates[kind]
 
 

@@ -36,6 +36,8 @@ class KeywatchAthenaBackend(AthenaSliding, SQLBackend):
     elements_expression = "{field}"
     any_element_expression = "any_match({elements}, {name} -> {condition})"
 
+    #: Where the table has the ID of an event.
+    event_id: ClassVar[str] = "eventid"
     correlation_methods: ClassVar[dict[str, str]] = {"sliding": "Exact sliding windows, as a running sum"}
     #: The first stage, and the whole query of single events: {columns} is the evidence under CloudTrail's names.
     selection: ClassVar[str] = """\
@@ -51,7 +53,7 @@ class KeywatchAthenaBackend(AthenaSliding, SQLBackend):
 
     def selection_of_events(self, rule: Rule, condition: str) -> str:
         """Return the statement that selects the evidence of single events."""
-        return f'{self._select(rule, ["eventid", *rule.fields], condition)}\nORDER BY "time", "eventID";\n'
+        return f'{self._select(rule, [self.event_id, *rule.fields], condition)}\nORDER BY "time", "eventID";\n'
 
     def selected(
         self,
@@ -72,7 +74,7 @@ class KeywatchAthenaBackend(AthenaSliding, SQLBackend):
             more['"rule"'] = '"rule"'
         fields = [name for name in (*correlation.keys, *correlation.evidence) if name not in aliases]
         if correlation.needs_ids:
-            fields = ["eventid", *fields]
+            fields = [self.event_id, *fields]
         return self._select(rule, fields, condition, source, more)
 
     def _select(

@@ -1,0 +1,70 @@
+WITH matched AS (
+    SELECT time / 1000 AS "time",
+        actor.user.uid AS "userIdentity.arn",
+        cloud.region AS "awsRegion",
+        actor.user.type AS "userIdentity.type",
+        actor.user.name AS "userIdentity.userName",
+        actor.user.credential_uid AS "userIdentity.accessKeyId",
+        actor.session.issuer AS "userIdentity.sessionContext.sessionIssuer.arn",
+        CASE actor.session.is_mfa WHEN true THEN 'true' WHEN false THEN 'false' END AS "userIdentity.sessionContext.attributes.mfaAuthenticated",
+        coalesce(src_endpoint.ip, src_endpoint.domain) AS "sourceIPAddress",
+        src_endpoint.uid AS "vpcEndpointId",
+        http_request.user_agent AS "userAgent",
+        api.service.name AS "eventSource",
+        api.operation AS "eventName",
+        api.response.error AS "errorCode",
+        element_at(unmapped, 'recipientAccountId') AS "recipientAccountId"
+    FROM amazon_security_lake_glue_db_us_east_1.amazon_security_lake_table_us_east_1_cloud_trail_mgmt_2_0
+    WHERE time_dt >= CAST(? AS timestamp) AND time_dt < CAST(? AS timestamp) + INTERVAL '1' DAY
+        AND ((lower(api.operation) LIKE 'describe%' ESCAPE '\' OR lower(api.operation) LIKE 'get%' ESCAPE '\' OR lower(api.operation) LIKE 'list%' ESCAPE '\') AND (lower(api.response.error) IN ('accessdenied', 'accessdeniedexception', 'client.unauthorizedoperation', 'unauthorizedoperation', 'vpceaccessdenied')) AND (lower(actor.user.credential_uid) LIKE 'akia%' ESCAPE '\' OR lower(actor.user.type) IN ('iamuser', 'root')) AND NOT coalesce(lower(actor.user.credential_uid) LIKE 'asia%' ESCAPE '\' OR lower(nullif(metadata.product.feature.name, 'Management, Data, and Insights')) = 'data', false))
+),
+present AS (
+    SELECT *,
+        lag("time") OVER (PARTITION BY "userIdentity.arn", "awsRegion" ORDER BY "time") AS before,
+        lead("time") OVER (PARTITION BY "userIdentity.arn", "awsRegion" ORDER BY "time") AS after
+    FROM matched
+    WHERE "userIdentity.arn" <> '' AND "awsRegion" <> ''
+), steps AS (
+    SELECT "userIdentity.arn", "time" AS at, 1 AS step FROM present
+    WHERE before IS NULL OR before < "time" - 86400
+    UNION ALL
+    SELECT "userIdentity.arn", "time" + 86400 AS at, -1 AS step FROM present
+    WHERE after IS NULL OR after > "time" + 86400
+), counted AS (
+    SELECT *, sum(step) OVER (
+        PARTITION BY "userIdentity.arn" ORDER BY at, step DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ) AS value_count
+    FROM steps
+),
+crossed AS (
+    SELECT *, CASE WHEN step = 1 AND value_count = 4 THEN 1 ELSE 0 END AS opens
+    FROM counted
+    WHERE value_count >= 4 OR step = -1 AND value_count = 4 - 1
+), numbered AS (
+    SELECT *, sum(opens) OVER (
+        PARTITION BY "userIdentity.arn" ORDER BY at, step DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ) AS alert_number
+    FROM crossed
+), alerts AS (
+    SELECT "userIdentity.arn", max(value_count) AS most_values, min(at) - 86400 AS window_start, max(at) AS window_end
+    FROM numbered GROUP BY "userIdentity.arn", alert_number
+)
+SELECT "userIdentity.arn", most_values AS value_count,
+    array_sort(array_agg(DISTINCT "awsRegion")) AS "awsRegion",
+    from_unixtime(min("time")) AS first_seen, from_unixtime(max("time")) AS last_seen, count(*) AS event_count,
+    array_sort(array_agg(DISTINCT "userIdentity.type") FILTER (WHERE "userIdentity.type" <> '')) AS "userIdentity.type",
+    array_sort(array_agg(DISTINCT "userIdentity.userName") FILTER (WHERE "userIdentity.userName" <> '')) AS "userIdentity.userName",
+    array_sort(array_agg(DISTINCT "userIdentity.accessKeyId") FILTER (WHERE "userIdentity.accessKeyId" <> '')) AS "userIdentity.accessKeyId",
+    array_sort(array_agg(DISTINCT "userIdentity.sessionContext.sessionIssuer.arn") FILTER (WHERE "userIdentity.sessionContext.sessionIssuer.arn" <> '')) AS "userIdentity.sessionContext.sessionIssuer.arn",
+    array_sort(array_agg(DISTINCT "userIdentity.sessionContext.attributes.mfaAuthenticated") FILTER (WHERE "userIdentity.sessionContext.attributes.mfaAuthenticated" <> '')) AS "userIdentity.sessionContext.attributes.mfaAuthenticated",
+    array_sort(array_agg(DISTINCT "sourceIPAddress") FILTER (WHERE "sourceIPAddress" <> '')) AS "sourceIPAddress",
+    array_sort(array_agg(DISTINCT "vpcEndpointId") FILTER (WHERE "vpcEndpointId" <> '')) AS "vpcEndpointId",
+    array_sort(array_agg(DISTINCT "userAgent") FILTER (WHERE "userAgent" <> '')) AS "userAgent",
+    array_sort(array_agg(DISTINCT "eventSource") FILTER (WHERE "eventSource" <> '')) AS "eventSource",
+    array_sort(array_agg(DISTINCT "eventName") FILTER (WHERE "eventName" <> '')) AS "eventName",
+    array_sort(array_agg(DISTINCT "errorCode") FILTER (WHERE "errorCode" <> '')) AS "errorCode",
+    array_sort(array_agg(DISTINCT "recipientAccountId") FILTER (WHERE "recipientAccountId" <> '')) AS "recipientAccountId"
+FROM alerts JOIN present USING ("userIdentity.arn")
+WHERE "time" BETWEEN window_start AND window_end
+GROUP BY "userIdentity.arn", most_values, window_start
+ORDER BY first_seen, "userIdentity.arn";
