@@ -1,7 +1,7 @@
 # What a person runs. Everything is installed into .venv on first use; python3 (3.11 or later) and make are enough.
 #
 #   make simulate OUT=dir [EVENTS=…] [DAYS=…] [SEED=…]
-#   make hunt LOGS="path …" [FORMAT=…] [OUT=…] [SETTINGS=…] [FILTERS="path …"] [RULES="path …"]
+#   make hunt LOGS="path …" | ON=trino://… | ON=athena://… [FROM=…] [TO=…] [FORMAT=…] [OUT=…] [SETTINGS=…] [FILTERS="path …"] [RULES="path …"]
 #   make backtest LOGS="path …" [REPORT=…] [MAX_PER_WEEK=…] [WRITE=…] [SETTINGS=…] [FILTERS="path …"] [RULES="path …"]
 #   make convert TARGET=splunk [FORMAT=…] [OUT=…] [SETTINGS=…] [FILTERS="path …"] [RULES="path …"]
 #   make upstream OUT=dir
@@ -18,7 +18,7 @@ JOBS ?= 2
 #: What each goal takes, besides VENV and PYTHON. A variable that none of the goals takes is refused, not ignored.
 PACK := SETTINGS FILTERS RULES
 TAKES_convert := TARGET FORMAT OUT $(PACK)
-TAKES_hunt := LOGS FORMAT OUT $(PACK)
+TAKES_hunt := LOGS ON FROM TO FORMAT OUT $(PACK)
 TAKES_backtest := LOGS REPORT MAX_PER_WEEK WRITE $(PACK)
 TAKES_simulate := OUT EVENTS DAYS SEED
 TAKES_upstream := OUT
@@ -46,8 +46,9 @@ convert: $(VENV)/.installed
 	@$(pack) $(call option,--format,FORMAT) $(call option,--out,OUT) $(BIN)/keywatch convert "$$@" -- "$$TARGET"
 
 hunt: $(VENV)/.installed
-	@test -n "$$LOGS" || { echo "make hunt needs LOGS=\"path …\": CloudTrail files or folders" >&2; exit 2; }
-	@$(pack) $(call option,--format,FORMAT) $(call option,--out,OUT) set -- "$$@" --; $(call paths,,LOGS) $(BIN)/keywatch hunt "$$@"
+	@test -n "$$LOGS$$ON" || { echo "make hunt needs LOGS=\"path …\", CloudTrail files or folders, or ON=trino://…" >&2; exit 2; }
+	@$(pack) $(call option,--on,ON) $(call option,--from,FROM) $(call option,--to,TO) \
+	    $(call option,--format,FORMAT) $(call option,--out,OUT) set -- "$$@" --; $(call paths,,LOGS) $(BIN)/keywatch hunt "$$@"
 
 backtest: $(VENV)/.installed
 	@test -n "$$LOGS" || { echo "make backtest needs LOGS=\"path …\": CloudTrail files or folders" >&2; exit 2; }

@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from events import denied
-from keywatch.hunting.loading import _temporary_folder
+from keywatch.hunting.loading import temporary_folder
 
 PROGRAM = [sys.executable, "-m", "keywatch.cli"]
 EVENTS = [denied(60 * i, i) for i in range(5)]
@@ -133,7 +133,7 @@ def test_folders_of_others_are_left_alone(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "keywatch-mine").mkdir()
     (tmp_path / "keywatch-mine" / "notes").touch()
     (tmp_path / "keywatch-link").symlink_to(tmp_path / "keywatch-mine")
-    with _temporary_folder() as first, _temporary_folder() as second:
+    with temporary_folder() as first, temporary_folder() as second:
         assert Path(first).is_dir()
         assert Path(second).is_dir()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["keywatch-link", "keywatch-mine"]

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from keywatch.commands.options import PATH, Choice, Examples, load, pack_options, tell
+from keywatch.commands.options import PATH, Choice, Examples, load, pack_options, tell, tell_warnings
 from keywatch.conversion.targets import TARGETS
-from keywatch.errors import UserError, one_line, printable
+from keywatch.errors import UserError, printable
 from keywatch.words import counted, nothing_called
 
 
@@ -53,12 +53,10 @@ def convert(
 
     Exit status: 0 when all was converted, 2 when not: what could not be is named, and the rest is written.
     """
-    import warnings
-
     from keywatch.conversion.convert import convert as run
     from keywatch.conversion.convert import write
 
-    warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {one_line(str(message))}", err=True)
+    tell_warnings()
     output_format = format_of(target, output_format)
     methods = TARGETS[target].formats[output_format].correlation_methods or {}
     if method is not None and method not in methods:

@@ -6,18 +6,19 @@ import sys
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from keywatch.commands.options import PATH, Choice, Examples, Moment, RuleName, load, pack_options, tell
+from keywatch.commands.options import PATH, Choice, Examples, Moment, RuleName, load, pack_options, tell, tell_warnings
 from keywatch.conversion.targets import TARGETS
 from keywatch.errors import UserError, one_line, printable
 from keywatch.words import counted
 
 if TYPE_CHECKING:
+    from keywatch.hunting.clients import Client
     from keywatch.hunting.selection import Selection
 
 LEVELS = ("informational", "low", "medium", "high", "critical")
@@ -32,8 +33,11 @@ class Source:
     limit: int
 
 
-def _source_options(command: Any) -> Any:
-    """Add the options that say what is looked at; the command gets them together, as `source`."""
+def _source_options(command: Any, *, needed: bool = True) -> Any:
+    """Add the options that say what is looked at; the command gets them together, as `source`.
+
+    :param needed: whether there is nothing to look at without paths.
+    """
 
     @wraps(command)
     def gathered(
@@ -53,7 +57,7 @@ def _source_options(command: Any) -> Any:
     made: Any = gathered
     for option in reversed(
         (
-            click.argument("paths", nargs=-1, required=True),
+            click.argument("paths", nargs=-1, required=needed),
             click.option("--from", "start", type=Moment(), help="Events from this day or time (UTC) on."),
             click.option("--to", "end", type=Moment(), help="Events before this day or time (UTC)."),
             click.option("--account", "accounts", multiple=True, help="Events of this account; can be given again."),
@@ -79,7 +83,12 @@ def _source_options(command: Any) -> Any:
         "keywatch hunt trail --out alerts.html --events evidence.ndjson",
         "keywatch hunt trail/AWSLogs/111122223333/CloudTrail/us-east-1 --format ndjson > alerts.ndjson",
     ),
+    elsewhere=(
+        "keywatch hunt --on trino://ana@trino.example:8080/hive/default --from 2026-11-01 --to 2026-11-21",
+        "keywatch hunt --on athena://default?workgroup=primary --from 2026-11-20 --to 2026-11-21 --out alerts.html",
+    ),
 )
+@click.option("--on", help="Ask an engine that has the table, instead of reading files. Needs --from and --to.")
 @click.option(
     "--format",
     "output_format",
@@ -93,9 +102,10 @@ def _source_options(command: Any) -> Any:
 @click.option("--quiet", is_flag=True, help="Say nothing on standard error but what went wrong.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there are alerts.")
 @pack_options
-@_source_options
+@partial(_source_options, needed=False)
 def hunt(
     source: Source,
+    on: str | None,
     output_format: str | None,
     out: Path | None,
     events: Path | None,
@@ -107,12 +117,17 @@ def hunt(
     filters: tuple[Path, ...],
     settings: Path | None,
 ) -> None:
-    """Find the attacks in CloudTrail files.
+    """Find the attacks in CloudTrail files, or where they are in Trino or Athena.
 
     PATHS are files, folders, - for standard input, or s3://bucket/prefix. Files are known by what they hold: as AWS
     delivers them, events on lines or one after another, what `aws cloudtrail
     lookup-events` prints, what services and SIEMs wrap around events. Where folders are as AWS lays them out, --from,
     --to, --account and --region pass over files without opening them.
+
+    --on asks Trino (trino://user@host:port/catalog/schema, password in TRINO_PASSWORD) or Athena
+    (athena://database?workgroup=name, AWS's usual credentials) for the events that the rules match, in the table that
+    AWS documents. What is scanned, and costs money on Athena, are the days from --from to --to and one more; for all
+    there is, give an early --from, such as 2013-01-01.
 
     Exit status: 0 when all was read, with or without alerts; 1 with --exit-code and alerts; 2 when something could not
     be read, could never match, or nothing was left to look at; 130 or 143 when interrupted or terminated.
@@ -123,18 +138,29 @@ def hunt(
     from keywatch.hunting.cases import look_behind, records
     from keywatch.hunting.coverage import Coverage
     from keywatch.hunting.hunt import hunting
-    from keywatch.show.progress import progress, summary
+    from keywatch.hunting.remote import hunting_on
+    from keywatch.show.progress import engine_progress, progress, statements, summary
     from keywatch.show.writers import LOOKING_BEHIND, WRITERS, format_for
 
+    client = _engine(on, source, raw=events is not None)
     output_format = format_for(output_format, out)
     pack, values = load(rules, filters, settings)
     choose(pack, names, min_level)
     conversion = run_conversion(pack, TARGETS["duckdb"], values)
     coverage = Coverage()
+    price = values["hunt"]["usd_per_tb"] if client is not None and client.charges else None
     with ExitStack() as stack:
-        with progress(coverage, quiet=quiet) as shown:
-            of_files = (source.paths, source.selection, coverage, shown, source.limit)
-            alerts = stack.enter_context(hunting(conversion, *of_files, raw=events is not None))
+        if client is None:
+            with progress(coverage, quiet=quiet) as shown:
+                of_files = (source.paths, source.selection, coverage, shown, source.limit)
+                alerts = stack.enter_context(hunting(conversion, *of_files, raw=events is not None))
+        else:
+            tell_warnings()
+            twin, _ = load(rules, filters, settings)
+            choose(twin, names, min_level)
+            with engine_progress(coverage, price, quiet=quiet) as told:
+                there = (values, source.selection, coverage, told)
+                alerts = stack.enter_context(hunting_on(client, conversion, (pack, twin), *there))
         if events or output_format in LOOKING_BEHIND:
             look_behind(alerts, coverage)
         with replacing(out) if out else nullcontext(sys.stdout.buffer) as stream:
@@ -144,11 +170,40 @@ def hunt(
                 stream.writelines(records(alerts))
     problems = tell([*pack.problems, *conversion.problems, *coverage.problems])
     if not quiet:
-        click.echo(f"{counted(alerts.count, 'alert')}, {summary(coverage, problems)}", err=True)
+        for line in statements(coverage):
+            click.echo(line, err=True)
+        click.echo(f"{counted(alerts.count, 'alert')}, {summary(coverage, problems, price)}", err=True)
     if problems:
         sys.exit(2)
     if exit_code and alerts.count:
         sys.exit(1)
+
+
+def _engine(on: str | None, source: Source, *, raw: bool) -> Client | None:
+    """Return the engine that is to be asked; None where files are read.
+
+    :param raw: whether the raw records are wanted.
+    :raises UserError: for what does not go together, and for an engine that there is not.
+    """
+    from keywatch.hunting.clients import client_of
+
+    start, end = source.selection.start, source.selection.end
+    if on is None:
+        if not source.paths:
+            raise UserError("there is nothing to look at; name PATHS, files or folders, or an engine with --on")
+        return None
+    if source.paths:
+        raise UserError("--on and PATHS exclude each other: either an engine is asked, or files are read")
+    if raw:
+        raise UserError("--events does not go with --on: the table there has no raw records; hunt through the files")
+    if start is None or end is None:
+        raise UserError(
+            "--on needs --from and --to, the days that are scanned and paid for; for all there is, give an early day "
+            "and one to come: --from 2013-01-01 --to 2100-01-01"
+        )
+    if start >= end:
+        raise UserError("--to is not after --from, so that nothing lies between them")
+    return client_of(on)
 
 
 @click.command(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keywatch.errors import UserError
+from keywatch.errors import UserError, one_line
 from keywatch.words import nothing_called
 
 if TYPE_CHECKING:
@@ -24,17 +24,22 @@ _OBJECTS = 100_000
 class Examples(click.Command):
     """A command whose help ends with examples, each a line that can be copied."""
 
-    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
-        """Take the lines; they run one after another in an empty folder."""
+    def __init__(self, *args: Any, examples: Sequence[str] = (), elsewhere: Sequence[str] = (), **kwargs: Any) -> None:
+        """Take the lines; the examples run one after another in an empty folder, and those for elsewhere where it is.
+
+        :param elsewhere: need what a person has to name, such as a server.
+        """
         super().__init__(*args, **kwargs)
-        self.examples = examples
+        self.examples, self.elsewhere = examples, elsewhere
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples as they are: a line that is broken can't be copied."""
-        if self.examples:
-            with formatter.section("Examples"):
-                for line in self.examples:
-                    formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+        titled = {"Examples, with names of your own in them": self.elsewhere, "Examples": self.examples}
+        for title, lines in titled.items():
+            if lines:
+                with formatter.section(title):
+                    for line in lines:
+                        formatter.write(f"{'':{formatter.current_indent}}{line}\n")
 
 
 class Choice(click.Choice[str]):
@@ -122,6 +127,13 @@ def load(rules: Sequence[Path], filters: Sequence[Path], settings_path: Path | N
     # What is loaded by now stays until the end: without this, ending takes a third as long as starting.
     gc.freeze()
     return pack, settings
+
+
+def tell_warnings() -> None:
+    """From now on, print a warning as one line."""
+    import warnings
+
+    warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {one_line(str(message))}", err=True)
 
 
 def tell(problems: Iterable[UserError]) -> int:

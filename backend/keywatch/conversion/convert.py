@@ -9,6 +9,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._correlation import Rule
 from sigma.exceptions import SigmaError
 from sigma.rule import SigmaRule
@@ -41,12 +42,8 @@ def convert(
     :param output_format: one of the target's formats; its first by default.
     :param method: correlation method; the backend's default, `sliding`, if none is named.
     """
-    formats = target.formats
-    output_format = output_format or next(iter(formats))
-    pipeline = target.pipeline(output_format, settings.get(target.name, {}))
-    pipeline.vars |= settings["placeholders"]
-    backend = formats[output_format](pipeline, **settings["schedule"])
-    backend.init_processing_pipeline(output_format)
+    output_format = output_format or next(iter(target.formats))
+    backend = backend_of(target, settings, output_format)
     conversion = Conversion(target, backend, output_format)
     outputs = {id(rule) for rule in pack.outputs()}
     failed: set[int] = set()
@@ -69,6 +66,15 @@ def convert(
             conversion.queries[name] = queries
             conversion.rules[name] = rule
     return conversion
+
+
+def backend_of(target: Target, settings: dict[str, Any], output_format: str) -> ArtefactBackend:
+    """Return a target's backend, set up as settings say: schedule, placeholders, the target's own section."""
+    pipeline = target.pipeline(output_format, settings.get(target.name, {}))
+    pipeline.vars |= settings["placeholders"]
+    backend = target.formats[output_format](pipeline, **settings["schedule"])
+    backend.init_processing_pipeline(output_format)
+    return backend
 
 
 def write(conversion: Conversion, out: Path) -> list[Path]:

@@ -22,6 +22,7 @@ _NAME = {
 }
 #: Those that a cron line can say, and that AppInspect takes (at most 12 runs an hour).
 _INTERVALS = ["5m", "10m", "15m", "20m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h"]
+_PRICE = {"type": "number", "minimum": 0, "maximum": 1e6, "description": "a number of US dollars, such as 5.00"}
 _VALUES = {
     "type": "array",
     "items": {"type": ["string", "number"]},
@@ -99,6 +100,11 @@ def _schema() -> dict[str, Any]:
             "additionalProperties": False,
             "properties": dict.fromkeys(target.settings, _NAME),
         }
+    sections["hunt"] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"usd_per_tb": _PRICE},
+    }
     return {"type": "object", "additionalProperties": False, "properties": sections}
 
 

@@ -57,6 +57,15 @@ class Problems:
 
 
 @dataclass
+class Scan:
+    """A statement that an engine runs: the rules that it asks for, and what it has read so far."""
+
+    rules: int
+    bytes: int = 0
+    events: int = 0
+
+
+@dataclass
 class Coverage:
     """What was read, and what could not be."""
 
@@ -70,6 +79,8 @@ class Coverage:
     #: Days of delivery, where the paths tell.
     days: set[date] = field(default_factory=set)
     problems: Problems = field(default_factory=Problems)
+    #: What was asked of an engine.
+    scans: list[Scan] = field(default_factory=list)
     #: What a selection had to choose from; None if everything is wanted.
     there: There | None = None
 

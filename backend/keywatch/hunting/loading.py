@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from itertools import chain
@@ -25,7 +25,7 @@ from keywatch.hunting.finding import find_files
 from keywatch.hunting.reading import UNPACK_LIMIT
 from keywatch.hunting.selection import Selection
 from keywatch.hunting.sift import needs_of
-from keywatch.hunting.workers import Part, reading
+from keywatch.hunting.workers import Part, reading, table_of
 from keywatch.words import counted
 
 if TYPE_CHECKING:
@@ -83,23 +83,31 @@ def loaded(
     :param raw: whether the table has the whole record too, in the column RAW.
     :raises UserError: if DuckDB fails, or there is no folder for temporary files.
     """
-    pa.set_memory_pool(pa.system_memory_pool())  # which gives back what is freed; Arrow's own keeps as much again
-    rules = list(conversion.rules.values())
-    columns = Columns(dict.fromkeys([*_ALWAYS, *fields_used(rules), *([RAW] if raw else [])]))
+    columns = columns_of(conversion, raw=raw)
     files = find_files(paths, selection, coverage)
     with ExitStack() as stack:
-        folder = stack.enter_context(_temporary_folder())
-        with reading(files, needs_of(rules), columns, selection, limit) as parts:
-            connection = stack.enter_context(_connected(folder))  # while the first files are read
-            _load(connection, parts, columns.names, selection, coverage, progress, len(files))
-        connection.execute(f"SET memory_limit = '{_MEMORY}'")
+        folder = stack.enter_context(temporary_folder())
+        with reading(files, needs_of(conversion.rules.values()), columns, selection, limit) as parts:
+            connection = stack.enter_context(connected(folder, columns))  # while the first files are read
+            load(connection, parts, columns, selection, coverage, progress, len(files))
         _say_what_was_there(selection, coverage)
-        coverage.duplicates = _delete_duplicates(connection)
+        finish(connection, coverage)
         yield connection
 
 
+def columns_of(conversion: Conversion, *, raw: bool = False) -> Columns:
+    """Return the columns of the table `cloudtrail` for the rules of a conversion."""
+    return Columns(dict.fromkeys([*_ALWAYS, *fields_used(conversion.rules.values()), *([RAW] if raw else [])]))
+
+
+def finish(connection: duckdb.DuckDBPyConnection, coverage: Coverage) -> None:
+    """Make the table ready for the rules: each event stands in it once."""
+    connection.execute(f"SET memory_limit = '{_MEMORY}'")
+    coverage.duplicates = _delete_duplicates(connection)
+
+
 @contextmanager
-def _temporary_folder() -> Iterator[str]:
+def temporary_folder() -> Iterator[str]:
     """Make a folder that is gone when the program ends, or is killed and started again."""
     with ExitStack() as stack:
         try:
@@ -136,12 +144,20 @@ def _lock(descriptor: int) -> None:
 
 
 @contextmanager
-def _connected(folder: str) -> Iterator[duckdb.DuckDBPyConnection]:
+def connected(folder: str, columns: Columns) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database with the table `cloudtrail`, still empty.
+
+    :param folder: for what does not fit into memory.
+    :raises UserError: for whatever DuckDB can't do while the block is not left.
+    """
     import duckdb
 
+    pa.set_memory_pool(pa.system_memory_pool())  # which gives back what is freed; Arrow's own keeps as much again
     connection = duckdb.connect(":memory:", config={"memory_limit": _MEMORY_READING, "temp_directory": folder})
     try:
         connection.execute("SET enable_external_access = false")
+        connection.register("chunk", table_of([], columns))
+        connection.execute(f"CREATE TABLE cloudtrail AS {_TIMED}")
         yield connection
     except duckdb.Error as error:
         raise UserError(f"DuckDB: {str(error).splitlines()[0]}") from error
@@ -149,20 +165,20 @@ def _connected(folder: str) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.close()
 
 
-def _load(
+def load(
     connection: duckdb.DuckDBPyConnection,
     parts: Iterable[Part],
-    columns: Sequence[str],
+    columns: Columns,
     selection: Selection,
     coverage: Coverage,
-    progress: Progress | None,
-    files: int,
+    progress: Progress | None = None,
+    files: int = 0,
 ) -> None:
-    """Make the table `cloudtrail` of the events that are wanted."""
-    empty = pa.table([pa.array([], pa.string()) for _ in columns], names=columns)
-    connection.register("chunk", empty)
-    connection.execute(f"CREATE TABLE cloudtrail AS {_TIMED}")
-    waiting = empty
+    """Put the events that are wanted into the table `cloudtrail`.
+
+    :param progress: is called with the number of files read and of all.
+    """
+    waiting = empty = table_of([], columns)
     for table, part in chain(parts, [(empty, Coverage())]):
         coverage.add(part)
         if progress is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sigma.backends.keywatch._correlation import Rule
-from sigma.backends.keywatch.duckdb.query import condition_of
+from sigma.backends.keywatch._sql import condition_of
 
 from keywatch.errors import UserError
 from keywatch.hunting.coverage import Coverage
@@ -50,8 +50,8 @@ def _match(connection: duckdb.DuckDBPyConnection, rules: Numbered, coverage: Cov
         note_failure(rules[0][1], error, coverage)
 
 
-def note_failure(rule: Rule, error: Exception, coverage: Coverage) -> None:
-    """Note that DuckDB can't run a rule."""
+def note_failure(rule: Rule, error: Exception, coverage: Coverage, engine: str = "DuckDB") -> None:
+    """Note that an engine can't run a rule."""
     reason = str(error).splitlines()[0]
     path = rule.source.path if rule.source else None
-    coverage.problems.append(UserError(f"rule '{rule.title}': DuckDB can't run it: {reason}", path))
+    coverage.problems.append(UserError(f"rule '{rule.title}': {engine} can't run it: {reason}", path))

@@ -212,15 +212,8 @@ class Reader:
     def _timed(self, file: str, line: int | None, rows: list[Row], coverage: Coverage) -> Iterator[Row]:
         """Yield rows with their times as DuckDB reads them; note those whose time can't be read."""
         for row in rows:
-            if self._time is not None:
-                text = row[self._time]
-                try:
-                    row[self._time] = plain_time(text)
-                except ValueError:
-                    what = "a record whose eventTime is no time, or out of range; it was left out"
-                    coverage.problems.append(UserError(f"{what} ({str(text)[:40]!r})", _path(file), line), what)
-                    continue
-            yield row
+            if self._time is None or timed(row, self._time, coverage, _path(file), line):
+                yield row
 
     def _look(self, rows: Iterable[Row], coverage: Coverage) -> None:
         """Look whether there are events that are wanted."""
@@ -233,6 +226,18 @@ class Reader:
                 time = None
             coverage.there.note(account, region, time)
         self._seen = coverage.there.wanted
+
+
+def timed(row: Row, place: int, coverage: Coverage, path: Path | None = None, line: int | None = None) -> bool:
+    """Write the time in a row as DuckDB reads it; if it can't be read, note that and return false."""
+    text = row[place]
+    try:
+        row[place] = plain_time(text)
+    except ValueError:
+        what = "a record whose eventTime is no time, or out of range; it was left out"
+        coverage.problems.append(UserError(f"{what} ({str(text)[:40]!r})", path, line), what)
+        return False
+    return True
 
 
 def _count(coverage: Coverage, what: Passed | Strange | None, path: Path, line: int | None, count: int = 1) -> None:

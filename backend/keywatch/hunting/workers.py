@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from keywatch.errors import UserError
-from keywatch.hunting.columns import Columns
+from keywatch.hunting.columns import Columns, Row
 from keywatch.hunting.coverage import Coverage
 from keywatch.hunting.finding import is_open
 from keywatch.hunting.reading import Reader
@@ -90,7 +90,7 @@ def _parts(
             what = "not read: a process that read it and others was killed; was there too little memory?"
             for file in chunk:
                 coverage.problems.append(UserError(what, Path(file)))
-            yield _table([], reader), coverage
+            yield table_of([], reader.sift.columns), coverage
     for start in range(0, len(own), _CHUNK):
         yield _read_table(own[start : start + _CHUNK], reader)
 
@@ -144,10 +144,11 @@ def _read_chunk(files: Sequence[str]) -> Part:
 def _read_table(files: Sequence[str], reader: Reader) -> Part:
     coverage = Coverage()
     rows = [row for file in files for row in reader.rows(file, coverage)]
-    return _table(rows, reader), coverage
+    return table_of(rows, reader.sift.columns), coverage
 
 
-def _table(rows: list[list[str | None]], reader: Reader) -> pa.Table:
-    names = reader.sift.columns.names
-    columns = zip(*rows, strict=True) if rows else [()] * len(names)
-    return pa.table([pa.array(column, pa.string()) for column in columns], names=names)
+def table_of(rows: list[Row], columns: Columns) -> pa.Table:
+    """Return rows as a table."""
+    names = columns.names
+    texts = zip(*rows, strict=True) if rows else [()] * len(names)
+    return pa.table([pa.array(column, pa.string()) for column in texts], names=names)

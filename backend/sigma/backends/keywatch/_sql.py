@@ -25,6 +25,16 @@ from sigma.types import (
     SigmaType,
 )
 
+#: Where a converted rule of single events carries its condition.
+_CONDITION = "keywatch_condition"
+
+
+def condition_of(rule: Rule) -> str:
+    """Return the condition of a converted rule of single events, be it an alert by itself or part of a correlation."""
+    if _CONDITION not in rule.custom_attributes:
+        [rule.custom_attributes[_CONDITION]] = rule.get_conversion_result()
+    return str(rule.custom_attributes[_CONDITION])
+
 
 class SQLBackend(ArtefactBackend, SlidingWindowBackend):
     """Conditions of SQL over fields that are texts."""
@@ -158,7 +168,10 @@ class SQLBackend(ArtefactBackend, SlidingWindowBackend):
 
     def finalize_query_sql(self, rule: Rule, query: str, index: int, state: ConversionState) -> str:
         """Make a statement of a query: that of a single event selects its evidence."""
-        return f"{query};\n" if isinstance(rule, SigmaCorrelationRule) else self.selection_of_events(rule, query)
+        if isinstance(rule, SigmaCorrelationRule):
+            return f"{query};\n"
+        rule.custom_attributes[_CONDITION] = query
+        return self.selection_of_events(rule, query)
 
     finalize_query_default = finalize_query_sql
 

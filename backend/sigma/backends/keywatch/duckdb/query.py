@@ -13,16 +13,6 @@ from sigma.backends.keywatch.duckdb.sliding import DuckDBSliding, GridSliding
 from sigma.conversion.state import ConversionState
 from sigma.types import SigmaCasedString, SigmaString
 
-#: Where a converted rule of single events carries its condition.
-_CONDITION = "keywatch_condition"
-
-
-def condition_of(rule: Rule) -> str:
-    """Return the condition of a converted rule of single events, be it an alert by itself or part of a correlation."""
-    if _CONDITION not in rule.custom_attributes:
-        [rule.custom_attributes[_CONDITION]] = rule.get_conversion_result()
-    return str(rule.custom_attributes[_CONDITION])
-
 
 class KeywatchDuckDBBackend(DuckDBSliding, SQLBackend):
     """SQL for DuckDB."""
@@ -78,7 +68,6 @@ class KeywatchDuckDBBackend(DuckDBSliding, SQLBackend):
 
     def selection_of_events(self, rule: Rule, condition: str) -> str:
         """Return the statement that selects the evidence of single events."""
-        rule.custom_attributes[_CONDITION] = condition
         columns = dict.fromkeys(["eventTime", "eventID", *rule.fields])
         names = ", ".join(self.escape_and_quote_field(name) for name in columns)
         return f'SELECT {names}\nFROM cloudtrail\nWHERE {condition}\nORDER BY "eventTime", "eventID";\n'
