@@ -44,6 +44,7 @@ SERVERS = {
     "lake": "trino",
     "lucene": "elasticsearch",
     "opensearch": "opensearch",
+    "remote": "trino",
     "securitylake": "trino",
     "sentinel": "kusto",
     "spl": "spl",

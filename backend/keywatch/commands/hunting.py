@@ -142,9 +142,9 @@ def hunt(
     from keywatch.show.progress import engine_progress, progress, statements, summary
     from keywatch.show.writers import LOOKING_BEHIND, WRITERS, format_for
 
-    client = _engine(on, source, raw=events is not None)
     output_format = format_for(output_format, out)
     pack, values = load(rules, filters, settings)
+    client = _engine(on, source, raw=events is not None)
     choose(pack, names, min_level)
     conversion = run_conversion(pack, TARGETS["duckdb"], values)
     coverage = Coverage()

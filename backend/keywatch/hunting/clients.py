@@ -151,7 +151,8 @@ class _Athena:
         if "workgroup" in options:
             self._where["WorkGroup"] = options["workgroup"]
         with self._said():
-            self._athena = boto3.client("athena", config=Config(retries={"mode": "standard", "max_attempts": 6}))
+            config = Config(retries={"mode": "standard", "max_attempts": 6})
+            self._athena = boto3.Session().client("athena", config=config)
 
     @contextmanager
     def running(self, statement: str, told: Told) -> Iterator[Iterator[list[Texts]]]:
@@ -184,7 +185,8 @@ class _Athena:
 
     def _rows(self, query: dict[str, str]) -> Iterator[list[Texts]]:
         with self._said():
-            pages = iter(self._athena.get_paginator("get_query_results").paginate(**query, PageSize=_ROWS))
+            paginator = self._athena.get_paginator("get_query_results")
+            pages = iter(paginator.paginate(**query, PaginationConfig={"PageSize": _ROWS}))
         number = 0
         while True:
             with self._said():

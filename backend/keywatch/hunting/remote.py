@@ -69,8 +69,8 @@ def hunting_on(
     pack, twin = packs
     pack.left_out |= {id(rule) for rule in pack.outputs()} - {id(rule) for rule in conversion.rules.values()}
     columns = columns_of(conversion)
-    backend: Any = backend_of(TARGETS["athena"], settings, "sql")
-    statements = Statements(backend.source, columns, selection)
+    backend = backend_of(TARGETS["athena"], settings, "sql")
+    statements = Statements(settings["athena"]["table"], columns, selection)
     with ExitStack() as stack:
         connection = stack.enter_context(connected(stack.enter_context(temporary_folder()), columns))
         asked = _Asked(client, connection, statements, columns, selection, coverage, progress)
