@@ -92,8 +92,8 @@ attack: $(VENV)/.installed
 
 lock: $(VENV)/.installed-dev
 	$(BIN)/pip install -q uv
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --upgrade pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --upgrade --group dev pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --upgrade --all-extras pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --upgrade --all-extras --group dev pyproject.toml -o requirements-dev.lock
 
 clean:
 	rm -rf build $(VENV)
