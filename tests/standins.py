@@ -40,6 +40,7 @@ class AthenaAPI:
     errors: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     #: How often an execution is looked at before it ends; it never does if None.
     looks: int | None = 1
+    scanned: int = 2_500_000_000
     calls: Counter[str] = field(default_factory=Counter)
     inputs: list[dict[str, Any]] = field(default_factory=list)
     _rows: dict[str, Rows | FailedError] = field(default_factory=dict)
@@ -74,7 +75,7 @@ class AthenaAPI:
             else:
                 status = {"State": "SUCCEEDED"}
         self._left[name] -= 1
-        statistics = {"DataScannedInBytes": 2_500_000_000}
+        statistics = {"DataScannedInBytes": self.scanned}
         return {"QueryExecution": {"QueryExecutionId": name, "Status": status, "Statistics": statistics}}
 
     def _GetQueryResults(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802

@@ -32,6 +32,7 @@ from packs import converted, keywatch, one_rule, written
 Event = dict[str, Any]
 EngineOf = Callable[[str], Any]
 ALL = ("--from", "2000-01-01", "--to", "2100-01-01")
+ALWAYS = Selection(datetime(2000, 1, 1), datetime(2100, 1, 1))
 NDJSON = ("--format", "ndjson")
 
 
@@ -64,7 +65,7 @@ def test_the_scenarios(on: tuple[str, ...], engines: EngineOf, tmp_path: Path) -
     engines("athena").load(events)
     files = keywatch("hunt", in_a_file(events, tmp_path), *NDJSON)
     there = keywatch("hunt", *on, *NDJSON)
-    assert len(files.stdout.splitlines()) > 100
+    assert len(files.stdout.splitlines()) > 70
     assert there.stdout == files.stdout
     assert there.exit_code == 0, there.stderr
     assert re.search(r"^\d+ alerts, \d+ events, 1 statement, [\d.]+ \w+ scanned\.$", there.stderr.splitlines()[-1])
@@ -92,26 +93,28 @@ def test_simulated_events(on: tuple[str, ...], engines: EngineOf, tmp_path: Path
     assert (there.exit_code, there.stderr.count("problem")) == (0, 0)
 
 
-def correlated(name: str) -> list[Event]:
-    """Return events of two principals that are in and out of a correlation's window."""
+def correlated() -> list[Event]:
+    """Return events of two principals in turn: five in one window of each minute, but for the last of some."""
+    names, regions = (NAMES[2], NAMES[0], NAMES[1], NAMES[0], NAMES[1]), ("us-east-1", "eu-west-1", "eu-west-2")
+    who = [f"arn:aws:iam::111122223333:user/{letter}" for letter in "ab"]
     return [
         record(
-            60 * minute + second,
-            region,
-            NAMES[number % 3],
+            60 * minute + (4 * minute if number == 4 else number),
+            regions[number % 3],
+            name,
             "lambda.amazonaws.com",
-            arn=f"arn:aws:iam::111122223333:user/{'ab'[minute % 2]}",
-            userAgent=f"arn:aws:iam::111122223333:user/{'ab'[minute % 2]}",
+            arn=who[minute % 2],
+            userAgent=who[number % 2],
             additionalEventData={"inputTokens": 12 * number},
         )
         for minute in range(6)
-        for number, (second, region) in enumerate([(0, "us-east-1"), (4, "eu-west-1"), (minute + 6, "eu-west-2")])
-    ] + [denied(1000, 0, name=name)]
+        for number, name in enumerate(names)
+    ] + [denied(1000, 0, name="ListOther")]
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_type_of_correlation(name: str, on: tuple[str, ...], engines: EngineOf, tmp_path: Path) -> None:
-    events = correlated("ListOther")
+    events = correlated()
     engines("athena").load(events)
     rules = [one_rule({"eventName": RULES[rule]}, title=rule, name=rule) for rule in RULES]
     path = written([*rules, CASES[name]], tmp_path)
@@ -153,11 +156,13 @@ def test_duplicates_and_masked_ids_in_several_statements(
     rules = [one_rule({"eventName": name}, title=f"{name} {number}", name=f"{name.lower()[:4]}_{number}")
              for name in ("List*", "Invoke*") for number in range(3)]  # fmt: skip
     counted = {"type": "event_count", "rules": ["list_2"], "timespan": "1h", "group-by": ["userIdentity.arn"]}
-    rules.append({"title": "Counted", "name": "counted", "correlation": counted | {"condition": {"gte": 3}}})
+    rules.append({"title": "Counted", "name": "counted", "correlation": counted | {"condition": {"gte": 2}}})
     engines("athena").load(events)
     options = (*NDJSON, "--rules", written(rules, tmp_path))
     files = keywatch("hunt", in_a_file(events, tmp_path), *options)
-    monkeypatch.setattr(statements, "LONGEST", 1500)
+    columns = columns_of(converted("duckdb", rules=[tmp_path]))
+    selected = statements.Statements("cloudtrail_logs_pp", columns, ALWAYS).select([])
+    monkeypatch.setattr(statements, "LONGEST", len(selected.encode()) + 100)
     there = keywatch("hunt", *on, *options)
     assert there.stdout == files.stdout
     assert '"title":"Counted","level":"","group":{' in there.stdout
@@ -168,7 +173,7 @@ def test_duplicates_and_masked_ids_in_several_statements(
 
 
 def test_what_the_engine_has_no_form_for_is_named(on: tuple[str, ...], engines: EngineOf, tmp_path: Path) -> None:
-    events = correlated("ListOther")
+    events = correlated()
     engines("athena").load(events)
     rules = [one_rule({"eventName": RULES[rule]}, title=rule, name=rule) for rule in ("one", "two")]
     lacking = one_rule({"managementEvent": True}, title="Lacking", name="lacking")
@@ -183,7 +188,7 @@ def test_what_the_engine_has_no_form_for_is_named(on: tuple[str, ...], engines: 
     assert there.exit_code == 2
     assert there.stdout.count('"Correlation"') > 1
     told = there.stderr.splitlines()
-    named = [line.partition(": ")[2].partition(":")[0] for line in told[:-1]]
+    named = [line.partition(": ")[2].partition(":")[0] for line in told if "rule '" in line]
     assert named == ["rule 'Lacking'", "rule 'Wrong'", "rule 'Both'"]
     assert "pipeline 'cloudtrail_athena' has nothing for field 'managementEvent'" in told[0]
     assert "can't run it: " in told[1]
@@ -319,11 +324,12 @@ def test_failures_that_are_no_rules_end_with_a_line(trino: Connection, tmp_path:
         assert says in result.stderr
 
 
-def test_days_without_an_event_are_named(on: tuple[str, ...], engines: EngineOf) -> None:
-    engines("athena").load([denied(0, 0)])
-    result = keywatch("hunt", *on[:2], "--from", "2001-01-01", "--to", "2001-01-05")
+def test_days_without_an_event_are_named() -> None:
+    with athena(AthenaAPI(lambda _: headed([]), scanned=0)) as environment:
+        result = keywatch("hunt", "--on", ATHENA, "--from", "2001-01-01", "--to", "2001-01-05", **environment)
     assert result.exit_code == 2
     assert "--from 2001-01-01T00:00:00Z --to 2001-01-05T00:00:00Z: nothing was scanned" in result.stderr
+    assert "0 bytes scanned, 0.00005 USD" in result.stderr  # what Athena takes at least
 
 
 def headed(rows: Rows) -> Rows:
@@ -458,7 +464,7 @@ def test_athena_as_moto_has_it() -> None:
     server.start()
     url = "http://{}:{}".format(*server.get_host_and_port())
     columns = columns_of(converted("duckdb"))
-    select = statements.Statements("t", columns, Selection(datetime(2026, 11, 20), datetime(2026, 11, 21))).select([])
+    select = statements.Statements("t", columns, ALWAYS).select([])
     names = re.findall(r"^    (\w.*?),?$", select.partition("FROM")[0], re.MULTILINE)
     deleted = {"eventname": "DeleteUser", "eventtime": "2026-11-20T10:00:00Z", "eventid": "one"}
     rows = [[{"VarCharValue": name} for name in names], [
