@@ -143,10 +143,13 @@ def hunt(
     from keywatch.show.writers import LOOKING_BEHIND, WRITERS, format_for
 
     output_format = format_for(output_format, out)
-    pack, values = load(rules, filters, settings)
+    packs = []
+    for _ in range(1 if on is None else 2):  # a rule can be converted once
+        pack, values = load(rules, filters, settings)
+        choose(pack, names, min_level)
+        packs.append(pack)
     client = _engine(on, source, raw=events is not None)
-    choose(pack, names, min_level)
-    conversion = run_conversion(pack, TARGETS["duckdb"], values)
+    conversion = run_conversion(packs[0], TARGETS["duckdb"], values)
     coverage = Coverage()
     price = values["hunt"]["usd_per_tb"] if client is not None and client.charges else None
     with ExitStack() as stack:
@@ -156,11 +159,9 @@ def hunt(
                 alerts = stack.enter_context(hunting(conversion, *of_files, raw=events is not None))
         else:
             tell_warnings()
-            twin, _ = load(rules, filters, settings)
-            choose(twin, names, min_level)
             with engine_progress(coverage, price, quiet=quiet) as told:
                 there = (values, source.selection, coverage, told)
-                alerts = stack.enter_context(hunting_on(client, conversion, (pack, twin), *there))
+                alerts = stack.enter_context(hunting_on(client, conversion, packs, *there))
         if events or output_format in LOOKING_BEHIND:
             look_behind(alerts, coverage)
         with replacing(out) if out else nullcontext(sys.stdout.buffer) as stream:
@@ -168,7 +169,7 @@ def hunt(
         if events:
             with replacing(events) as stream:
                 stream.writelines(records(alerts))
-    problems = tell([*pack.problems, *conversion.problems, *coverage.problems])
+    problems = tell([*packs[0].problems, *conversion.problems, *coverage.problems])
     if not quiet:
         for line in statements(coverage):
             click.echo(line, err=True)

@@ -51,7 +51,7 @@ Conditioned = Sequence[tuple[Rule, str]]
 def hunting_on(
     client: Client,
     conversion: Conversion,
-    packs: tuple[Pack, Pack],
+    packs: Sequence[Pack],
     settings: dict[str, Any],
     selection: Selection,
     coverage: Coverage,

@@ -120,4 +120,5 @@ def _object(text: str) -> object:
 
 def _elements(text: str) -> object:
     """Return what stands in the elements of a list; None if nothing does."""
-    return [value for value in msgspec.json.decode(text) or () if value is not None] or None
+    values = _object(text)
+    return [value for value in values if value is not None] or None if isinstance(values, list) else values
