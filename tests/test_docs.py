@@ -211,3 +211,15 @@ def test_links_lead_somewhere(page: Path) -> None:
             headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
             slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
             assert anchor in slugs, link
+
+
+def test_the_table_for_athena_is_that_of_the_tests() -> None:
+    """The statement of the page, in Trino's names of types, has the columns that the queries are tried on."""
+    page = (DOCS / "trino.md").read_text(encoding="utf-8")
+    columns = page.partition("TABLE cloudtrail_logs_pp (")[2].partition("\n)\nPARTITIONED BY")[0].lower()
+    names = {"struct<": "row(", "array<": "array(", "map<": "map(", ">": ")", ": ": " ", "string": "varchar"}
+    for hive, trino in names.items():
+        columns = columns.replace(hive, trino)
+    table = (ROOT / "tests/engines/trino/athena.sql").read_text(encoding="utf-8")
+    wanted = table.partition("cloudtrail_logs_pp (")[2].partition(',\n    "timestamp"')[0]
+    assert "".join(columns.split()) == "".join(wanted.split())

@@ -24,7 +24,8 @@ from test_ends import waiting
 from trino.dbapi import Connection
 
 from events import denied, invoked, record, scenarios
-from keywatch.hunting import statements
+from keywatch.commands.hunting import hunt
+from keywatch.hunting import clients, statements
 from keywatch.hunting.loading import columns_of
 from keywatch.hunting.selection import Selection
 from packs import converted, keywatch, one_rule, written
@@ -195,6 +196,25 @@ def test_what_the_engine_has_no_form_for_is_named(on: tuple[str, ...], engines: 
     assert "it needs rule 'wrong'" in told[2]
 
 
+def test_the_examples_of_the_help(trino: Connection, engines: EngineOf, tmp_path: Path) -> None:
+    """They run as they are printed, but for the name of the server, and AWS's address."""
+    engines("athena").load([invoked(60 * minute, minute) for minute in range(4)])
+    api = AthenaAPI(lambda statement: headed(trino.cursor().execute(statement).fetchall()))
+    of_trino, of_athena = hunt.elsewhere
+    assert ("trino://" in of_trino, "athena://" in of_athena) == (True, True)
+    here = of_trino.replace("trino.example:8080/hive", f"127.0.0.1:{trino.port}/memory")
+    with athena(api) as environment:
+        for line in (here, of_athena):
+            program = f'keywatch() {{ "{sys.executable}" -m keywatch.cli "$@"; }}\n{line}'
+            command = ["bash", "-c", program]
+            done = subprocess.run(
+                command, cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True, check=False
+            )
+            assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
+            assert done.stderr.startswith("1 alert, ")
+    assert "mallory" in (tmp_path / "alerts.html").read_text()
+
+
 TRINO, ATHENA = "trino://ana@127.0.0.1:1/hive/default", "athena://default?workgroup=primary"
 
 
@@ -332,6 +352,49 @@ def test_days_without_an_event_are_named() -> None:
     assert "0 bytes scanned, 0.00005 USD" in result.stderr  # what Athena takes at least
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "days"),
+    [
+        (datetime(2026, 11, 20), datetime(2026, 11, 21), "'2026/11/20' AND '2026/11/21'"),
+        (datetime(2026, 11, 20, 10), datetime(2026, 12, 31, 0, 0, 1), "'2026/11/20' AND '2027/01/01'"),
+    ],
+)
+def test_days_are_those_of_delivery(start: datetime, end: datetime, days: str) -> None:
+    columns = columns_of(converted("duckdb"))
+    assert f'"timestamp" BETWEEN {days}\n' in statements.Statements("t", columns, Selection(start, end)).select([])
+
+
+def texts(statement: str, event: dict[str, str]) -> list[str | None]:
+    """Return an event as a row of what a statement asks for; its keys are the expressions there."""
+    asked = re.findall(r"^    (\w.*?),?$", statement.partition("FROM")[0], re.MULTILINE)
+    return [event.get(expression) for expression in asked]
+
+
+def test_what_came_before_a_statement_failed_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        name, charges = "Failing", False
+
+        @contextmanager
+        def running(self, statement: str, told: Any) -> Iterator[Iterator[Any]]:
+            def pages() -> Iterator[Any]:
+                for _ in range(5 if "'a'" in statement else 0):
+                    event = {"eventname": "a", "eventtime": "2026-11-20T10:00:00Z", "eventid": "REDACTED"}
+                    yield [texts(statement, event)]
+                if "'wrong'" in statement:
+                    raise clients.RefusedError("DIVISION_BY_ZERO")
+
+            told("RUNNING", 1)
+            yield pages()
+
+    monkeypatch.setitem(clients._CLIENTS, "trino", lambda _: Failing())
+    path = written([one_rule({"eventName": name}, title=name, name=name) for name in ("a", "wrong", "c")], tmp_path)
+    result = keywatch("hunt", "--on", TRINO, *ALL, *NDJSON, "--rules", path)
+    assert result.exit_code == 2
+    assert result.stdout.count('"title":"a"') == len(result.stdout.splitlines()) == 5
+    assert result.stderr.splitlines()[0] == f"{path}: rule 'wrong': Failing can't run it: DIVISION_BY_ZERO"
+    assert "5 alerts, 5 events, 2 statements" in result.stderr
+
+
 def headed(rows: Rows) -> Rows:
     """Return what Athena gives of rows: the columns' names first."""
     return [[f"_col{number}" for number in range(30)], *rows]
@@ -465,11 +528,9 @@ def test_athena_as_moto_has_it() -> None:
     url = "http://{}:{}".format(*server.get_host_and_port())
     columns = columns_of(converted("duckdb"))
     select = statements.Statements("t", columns, ALWAYS).select([])
-    names = re.findall(r"^    (\w.*?),?$", select.partition("FROM")[0], re.MULTILINE)
-    deleted = {"eventname": "DeleteUser", "eventtime": "2026-11-20T10:00:00Z", "eventid": "one"}
-    rows = [[{"VarCharValue": name} for name in names], [
-        {"VarCharValue": deleted[name]} if name in deleted else {} for name in names
-    ]]  # fmt: skip
+    event = {"eventname": "DeleteUser", "eventtime": "2026-11-20T10:00:00Z", "eventid": "one"}
+    cells = [{} if text is None else {"VarCharValue": text} for text in texts(select, event)]
+    rows = [[{"VarCharValue": f"_col{number}"} for number in range(len(cells))], cells]
     queued = {"results": [{"rows": [{"Data": row} for row in rows], "column_info": []}]}
     try:
         requests.post(f"{url}/moto-api/static/athena/query-results", json=queued, timeout=10).raise_for_status()

@@ -14,7 +14,7 @@ end_on_signals()  # before anything is imported that takes a while
 
 import click  # noqa: E402
 
-from keywatch.commands import converting, explaining, hunting  # noqa: E402
+from keywatch.commands import converting, explaining, hunting, trying  # noqa: E402
 from keywatch.commands.options import Examples  # noqa: E402
 from keywatch.errors import UserError, printable  # noqa: E402
 
@@ -71,8 +71,8 @@ def main() -> None:
 
 for command in (
     hunting.hunt,
-    hunting.backtest,
-    hunting.simulate,
+    trying.backtest,
+    trying.simulate,
     converting.convert,
     converting.targets,
     converting.settings,

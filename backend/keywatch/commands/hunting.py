@@ -1,78 +1,35 @@
-"""The commands that look into CloudTrail files, or write some: hunt, backtest, simulate."""
+"""The command that looks for attacks: hunt."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
-from datetime import datetime
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from keywatch.commands.options import PATH, Choice, Examples, Moment, RuleName, load, pack_options, tell, tell_warnings
+from keywatch.commands.options import (
+    PATH,
+    Choice,
+    Examples,
+    RuleName,
+    Source,
+    load,
+    pack_options,
+    source_options,
+    tell,
+    tell_warnings,
+)
 from keywatch.conversion.targets import TARGETS
-from keywatch.errors import UserError, one_line, printable
+from keywatch.errors import UserError
 from keywatch.words import counted
 
 if TYPE_CHECKING:
     from keywatch.hunting.clients import Client
-    from keywatch.hunting.selection import Selection
 
 LEVELS = ("informational", "low", "medium", "high", "critical")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Which events a command looks at, and how far it unpacks files, in bytes."""
-
-    paths: tuple[str, ...]
-    selection: Selection
-    limit: int
-
-
-def _source_options(command: Any, *, needed: bool = True) -> Any:
-    """Add the options that say what is looked at; the command gets them together, as `source`.
-
-    :param needed: whether there is nothing to look at without paths.
-    """
-
-    @wraps(command)
-    def gathered(
-        paths: tuple[str, ...],
-        start: datetime | None,
-        end: datetime | None,
-        accounts: tuple[str, ...],
-        regions: tuple[str, ...],
-        unpack_limit: float,
-        **others: Any,
-    ) -> None:
-        from keywatch.hunting.selection import Selection
-
-        source = Source(paths, Selection(start, end, accounts, regions), int(unpack_limit * 10**9))
-        command(source=source, **others)
-
-    made: Any = gathered
-    for option in reversed(
-        (
-            click.argument("paths", nargs=-1, required=needed),
-            click.option("--from", "start", type=Moment(), help="Events from this day or time (UTC) on."),
-            click.option("--to", "end", type=Moment(), help="Events before this day or time (UTC)."),
-            click.option("--account", "accounts", multiple=True, help="Events of this account; can be given again."),
-            click.option("--region", "regions", multiple=True, help="Events in this Region; can be given again."),
-            click.option(
-                "--unpack-limit",
-                type=click.FloatRange(min=0, min_open=True),
-                default=4.0,
-                show_default=True,
-                help="Gigabytes up to which a packed file is unpacked. One that holds more is named.",
-            ),
-        )
-    ):
-        made = option(made)
-    return made
 
 
 @click.command(
@@ -85,7 +42,7 @@ def _source_options(command: Any, *, needed: bool = True) -> Any:
     ),
     elsewhere=(
         "keywatch hunt --on trino://ana@trino.example:8080/hive/default --from 2026-11-01 --to 2026-11-21",
-        "keywatch hunt --on athena://default?workgroup=primary --from 2026-11-20 --to 2026-11-21 --out alerts.html",
+        "keywatch hunt --on 'athena://default?workgroup=primary' --from 2026-11-20 --to 2026-11-21 --out alerts.html",
     ),
 )
 @click.option("--on", help="Ask an engine that has the table, instead of reading files. Needs --from and --to.")
@@ -102,7 +59,7 @@ def _source_options(command: Any, *, needed: bool = True) -> Any:
 @click.option("--quiet", is_flag=True, help="Say nothing on standard error but what went wrong.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there are alerts.")
 @pack_options
-@partial(_source_options, needed=False)
+@partial(source_options, needed=False)
 def hunt(
     source: Source,
     on: str | None,
@@ -117,7 +74,7 @@ def hunt(
     filters: tuple[Path, ...],
     settings: Path | None,
 ) -> None:
-    """Find the attacks in CloudTrail files, or where they are in Trino or Athena.
+    """Find the attacks in CloudTrail: files, Trino, Athena.
 
     PATHS are files, folders, - for standard input, or s3://bucket/prefix. Files are known by what they hold: as AWS
     delivers them, events on lines or one after another, what `aws cloudtrail
@@ -205,100 +162,3 @@ def _engine(on: str | None, source: Source, *, raw: bool) -> Client | None:
     if start >= end:
         raise UserError("--to is not after --from, so that nothing lies between them")
     return client_of(on)
-
-
-@click.command(
-    cls=Examples,
-    examples=(
-        "keywatch simulate trail",
-        "keywatch backtest trail --report report.html",
-        "keywatch backtest trail --max-per-week 2 --write my-settings.yaml",
-    ),
-)
-@click.option("--report", type=PATH, help="Write the result as one HTML page to this file.")
-@click.option("--max-per-week", type=click.FloatRange(min=0), help="Propose thresholds that keep alerts to this rate.")
-@click.option("--write", type=PATH, help="Put the proposed thresholds into this settings file.")
-@pack_options
-@_source_options
-def backtest(
-    source: Source,
-    report: Path | None,
-    max_per_week: float | None,
-    write: Path | None,
-    rules: tuple[Path, ...],
-    filters: tuple[Path, ...],
-    settings: Path | None,
-) -> None:
-    """Show how often the rules would have alerted.
-
-    That is done for other thresholds and windows too, to choose them by. PATHS are those of `keywatch hunt`. The
-    files are read once. Exit status: 0 when all was read, 2 when not.
-    """
-    from keywatch.conversion.rules import load_pack
-    from keywatch.conversion.settings import load_settings
-    from keywatch.hunting.backtest import backtest as run
-    from keywatch.hunting.backtest import write_proposals
-    from keywatch.hunting.coverage import Coverage
-    from keywatch.show.grid import backtest as show
-    from keywatch.show.progress import progress, summary
-
-    if write is not None and max_per_week is None:
-        raise UserError("--write needs --max-per-week: the rate that the thresholds are chosen for")
-    # What the figures are written into says what they are about.
-    own = (settings, write if write and write.is_file() else None)
-    values = load_settings(*own)
-    coverage = Coverage()
-    try:
-        with progress(coverage) as shown:
-            result = run(
-                lambda: load_pack(list(rules), list(filters), values, *own),
-                values,
-                source.paths,
-                source.selection,
-                coverage,
-                shown,
-                source.limit,
-            )
-    except UserError:
-        tell(coverage.problems)
-        raise
-    show(result, max_per_week)
-    if report is not None:
-        from keywatch.files import replace
-        from keywatch.hunting.report import report as render
-
-        replace(report, render(result, max_per_week))
-        click.echo(f"Report: {printable(str(report))}", err=True)
-    if write is not None and max_per_week is not None:
-        for line in write_proposals(result, max_per_week, write, values):
-            click.echo(f"{printable(str(write))}: {one_line(line)}", err=True)
-    problems = tell(result.problems)
-    click.echo(summary(coverage, problems), err=True)
-    if problems:
-        sys.exit(2)
-
-
-@click.command(cls=Examples, examples=("keywatch simulate trail", "keywatch hunt trail"))
-@click.argument("folder", type=PATH)
-@click.option("--events", type=click.IntRange(min=1), default=100_000, show_default=True, help="Everyday calls.")
-@click.option("--days", type=click.IntRange(min=1), default=7, show_default=True, help="Days that they lie in.")
-@click.option("--seed", type=int, default=1, show_default=True, help="The same seed writes the same files.")
-def simulate(folder: Path, events: int, days: int, seed: int) -> None:
-    """Write CloudTrail files with attacks in them.
-
-    FOLDER, a new or an empty one, gets everyday calls, and attacks planted once a week. Prints a line on each
-    attack. The files are as AWS delivers them, so that your SIEM's import can be tried too.
-    """
-    from keywatch.files import writing
-    from keywatch.hunting.simulate import simulate as run
-
-    files = 0
-    with writing(folder):
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError("is not an empty folder; name one that is, or a new one", folder)
-        for _, planted in run(folder, events, days, seed):
-            files += 1
-            for attack in planted:
-                regions = counted(attack.regions, "Region")
-                click.echo(f"{attack.start:%Y-%m-%dT%H:%M:%SZ} {attack.principal}: {attack.name}, {regions}")
-    click.echo(f"{counted(events, 'everyday call')} in {counted(files, 'file')}.", err=True)

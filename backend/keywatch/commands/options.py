@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from keywatch.words import nothing_called
 
 if TYPE_CHECKING:
     from keywatch.conversion.rules import Pack
+    from keywatch.hunting.selection import Selection
 
 PATH = click.Path(path_type=Path)
 #: New objects after which Python looks for cycles: rules make many, and hardly any cycle.
@@ -111,6 +114,57 @@ def pack_options(command: Any) -> Any:
     ):
         command = option(command)
     return command
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which events a command looks at, and how far it unpacks files, in bytes."""
+
+    paths: tuple[str, ...]
+    selection: Selection
+    limit: int
+
+
+def source_options(command: Any, *, needed: bool = True) -> Any:
+    """Add the options that say what is looked at; the command gets them together, as `source`.
+
+    :param needed: whether there is nothing to look at without paths.
+    """
+
+    @wraps(command)
+    def gathered(
+        paths: tuple[str, ...],
+        start: datetime | None,
+        end: datetime | None,
+        accounts: tuple[str, ...],
+        regions: tuple[str, ...],
+        unpack_limit: float,
+        **others: Any,
+    ) -> None:
+        from keywatch.hunting.selection import Selection
+
+        source = Source(paths, Selection(start, end, accounts, regions), int(unpack_limit * 10**9))
+        command(source=source, **others)
+
+    made: Any = gathered
+    for option in reversed(
+        (
+            click.argument("paths", nargs=-1, required=needed, metavar="PATHS..." if needed else "[PATHS...]"),
+            click.option("--from", "start", type=Moment(), help="Events from this day or time (UTC) on."),
+            click.option("--to", "end", type=Moment(), help="Events before this day or time (UTC)."),
+            click.option("--account", "accounts", multiple=True, help="Events of this account; can be given again."),
+            click.option("--region", "regions", multiple=True, help="Events in this Region; can be given again."),
+            click.option(
+                "--unpack-limit",
+                type=click.FloatRange(min=0, min_open=True),
+                default=4.0,
+                show_default=True,
+                help="Gigabytes up to which a packed file is unpacked. One that holds more is named.",
+            ),
+        )
+    ):
+        made = option(made)
+    return made
 
 
 def load(rules: Sequence[Path], filters: Sequence[Path], settings_path: Path | None) -> tuple[Pack, dict[str, Any]]:
