@@ -13,6 +13,8 @@ from threading import Thread
 from typing import Any
 
 Rows = list[list[str | None]]
+#: Addresses of engines where there is none.
+TRINO, ATHENA = "trino://ana@127.0.0.1:1/hive/default", "athena://default?workgroup=primary"
 #: What AWS's clients need to ask a server of the tests' own.
 AWS = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -20,6 +22,11 @@ AWS = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+
+
+def headed(rows: Rows) -> Rows:
+    """Return what Athena gives of rows: the columns' names first."""
+    return [[f"_col{number}" for number in range(30)], *rows]
 
 
 @dataclass

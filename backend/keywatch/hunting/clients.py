@@ -165,7 +165,7 @@ class _Athena:
         with _cancelled_at_end(partial(self._athena.stop_query_execution, **query)):
             status = self._ended(query, told)
         if status["State"] != "SUCCEEDED":
-            reason = status.get("StateChangeReason", "no reason is given")
+            reason = status.get("StateChangeReason") or "no reason is given"
             of_user = status.get("AthenaError", {}).get("ErrorCategory") == _USER
             if status["State"] == "FAILED" and (of_user or reason.partition(":")[0] in _OF_ITS_SIZE):
                 raise RefusedError(reason)
@@ -215,7 +215,7 @@ def _installed(extra: str, package: str | None = None) -> Iterator[None]:
         yield
     except ImportError as error:
         what = f"the package {package or extra}, which is not installed"
-        raise UserError(f"--on {extra}://… needs {what}; pip install 'keywatch[{extra}]'") from error
+        raise UserError(f"--on {extra}://… needs {what}; the extra keywatch[{extra}] brings it") from error
 
 
 @contextmanager

@@ -186,8 +186,8 @@ class _Asked:
         def told(state: str, read: int) -> None:
             scan.bytes = read
             if self._progress is not None:
-                asks = f"{counted(len(conditions), 'rule')} in statement {len(self.coverage.scans)}"
-                self._progress(f"{self._client.name}: {asks}: {state}, {read / 10**9:.2f} GB scanned")
+                asks = f"Statement {len(self.coverage.scans)}, {counted(len(conditions), 'rule')}"
+                self._progress(f"{asks}: {state}, {read / 10**9:.2f} GB scanned")
 
         [(start,)] = self._connection.execute("SELECT coalesce(max(rowid) + 1, 0) FROM cloudtrail").fetchall()
         own = Coverage()
