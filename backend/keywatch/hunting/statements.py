@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from typing import NamedTuple
 
 import msgspec
 import sigma.pipelines.keywatch.athena
 from sigma.backends.keywatch._sql_text import literal
 from sigma.pipelines.keywatch._fields import ELEMENTS, FieldTable, NotStoredError
 
-from keywatch.hunting.columns import NO_JSON, Columns, Row
+from keywatch.hunting.columns import NO_JSON, Columns, Row, value_at
 from keywatch.hunting.selection import Selection
 
 #: The longest statement that Athena takes, in bytes of UTF-8 (API reference, StartQueryExecution).
@@ -40,12 +41,14 @@ class Statements:
 
     def __init__(self, table: str, columns: Columns, selection: Selection) -> None:
         """Take the table's name, the columns that are wanted, and a selection with both ends in time."""
-        self._table, self._columns, self._selection = table, columns, selection
+        self._table, self._selection = table, selection
         fields = FieldTable.beside(sigma.pipelines.keywatch.athena.__file__)
-        #: CloudTrail's name of what is asked for → its expression, and what makes its value of the text that comes.
-        self._asked = {
-            name: (expression, read) for field in columns.names for name, expression, read in _asked(fields, field)
-        }
+        asked = [_asked(fields, name) for name in columns.names]
+        #: Expressions that are asked for, each with what makes a value of the text that comes.
+        self._asked = {one.expression: one.read for one in asked if one is not None}
+        places = {expression: place for place, expression in enumerate(self._asked)}
+        #: Of each column, in which of what comes it lies, and the path there.
+        self._found = [None if one is None else (places[one.expression], one.path) for one in asked]
 
     def select(self, conditions: Sequence[str]) -> str:
         """Write the statement that selects the events which meet one of some conditions; of none, no event."""
@@ -57,7 +60,7 @@ class Statements:
             if values:
                 wanted.append(f"{column} IN ({', '.join(map(literal, values))})")
         return _STATEMENT.format(
-            expressions=",\n    ".join(expression for expression, _ in self._asked.values()),
+            expressions=",\n    ".join(self._asked),
             table=self._table,
             first=chosen.start,
             last=chosen.end - timedelta(seconds=1) + timedelta(days=1),
@@ -82,31 +85,43 @@ class Statements:
 
     def row(self, texts: Texts) -> Row:
         """Return the columns of an event."""
-        values = zip(self._asked.items(), texts, strict=True)
-        record = {name: None if text is None else read(text) for (name, (_, read)), text in values}
-        return self._columns.row(record)
+        come = [
+            text if read is None or text is None else read(text)
+            for read, text in zip(self._asked.values(), texts, strict=True)
+        ]
+        values = [None if found is None else value_at(come[found[0]], found[1]) for found in self._found]
+        return [
+            value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
+            for value in values
+        ]
 
 
-def _asked(fields: FieldTable, field: str) -> Iterator[tuple[str, str, Callable[[str], object]]]:
-    """Yield what is asked for to have a field, if the table has it: its name, its expression, what reads the text.
+class _Asked(NamedTuple):
+    """What is asked for to have a field: an expression, what reads its text (None if nothing has to), a path below."""
+
+    expression: str
+    read: Callable[[str], object] | None = None
+    path: tuple[str, ...] = ()
+
+
+def _asked(fields: FieldTable, field: str) -> _Asked | None:
+    """Return what is asked for to have a field; None if the table does not have it.
 
     Of what lies below an open object that is the object, whole: it is looked into here as it is in files.
     """
-    root = field.partition(".")[0]
+    root, *path = field.split(".")
     shown = fields.objects.get(root, {}).get("shown")
     if shown is not None:
-        yield root, shown, _object
-    elif field == "eventTime":
-        yield field, "eventtime", str
-    else:
-        try:
-            [spelt] = fields.names(field)
-        except NotStoredError:
-            return
-        if spelt.startswith(ELEMENTS):
-            yield field, f"json_format(CAST({spelt.removeprefix(ELEMENTS)} AS json))", _elements
-        else:
-            yield field, spelt, str
+        return _Asked(shown, _object, tuple(path))
+    if field == "eventTime":
+        return _Asked("eventtime")
+    try:
+        [spelt] = fields.names(field)
+    except NotStoredError:
+        return None
+    if spelt.startswith(ELEMENTS):
+        return _Asked(f"json_format(CAST({spelt.removeprefix(ELEMENTS)} AS json))", _elements)
+    return _Asked(spelt)
 
 
 def _object(text: str) -> object:
