@@ -18,7 +18,7 @@ import requests
 from moto.server import ThreadedMotoServer
 from test_ends import waiting
 
-from keywatch.hunting import clients, statements
+from keywatch.hunting import clients, loading, statements
 from keywatch.hunting.loading import columns_of
 from keywatch.hunting.selection import Selection
 from packs import converted, keywatch, one_rule, written
@@ -164,6 +164,7 @@ def test_what_came_before_a_statement_failed_is_not_kept(tmp_path: Path, monkeyp
             told("RUNNING", 1)
             yield pages()
 
+    monkeypatch.setattr(loading, "_ROWS", 2)  # so that some are in the table by then
     monkeypatch.setitem(clients._CLIENTS, "trino", lambda _: Failing())
     path = written([one_rule({"eventName": name}, title=name, name=name) for name in ("a", "wrong", "c")], tmp_path)
     result = keywatch("hunt", "--on", TRINO, *ALL, *NDJSON, "--rules", path)
