@@ -166,12 +166,12 @@ def test_what_came_before_a_statement_failed_is_not_kept(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(loading, "_ROWS", 2)  # so that some are in the table by then
     monkeypatch.setitem(clients._CLIENTS, "trino", lambda _: Failing())
-    path = written([one_rule({"eventName": name}, title=name, name=name) for name in ("a", "wrong", "c")], tmp_path)
+    path = written([one_rule({"eventName": name}, title=name, name=name) for name in ("a", "wrong")], tmp_path)
     result = keywatch("hunt", "--on", TRINO, *ALL, *NDJSON, "--rules", path)
     assert result.exit_code == 2
     assert result.stdout.count('"title":"a"') == len(result.stdout.splitlines()) == 5
     assert result.stderr.splitlines()[0] == f"{path}: rule 'wrong': Failing can't run it: DIVISION_BY_ZERO"
-    assert "5 alerts, 5 events, 2 statements" in result.stderr
+    assert "5 alerts, 5 events, 1 statement, " in result.stderr
 
 
 @pytest.mark.parametrize(

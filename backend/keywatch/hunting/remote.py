@@ -153,7 +153,7 @@ class _Asked:
         scan = Scan(len(rules))
         self.coverage.scans.append(scan)
         try:
-            self._fetch([condition for _, condition in rules], scan)
+            start = self._fetch([condition for _, condition in rules], scan)
         except RefusedError as error:
             self.coverage.scans.pop()
             self._blame_rules(error)
@@ -163,6 +163,8 @@ class _Asked:
                 half = len(rules) // 2
                 self._run(rules[:half])
                 self._run(rules[half:])
+        else:
+            self.starts.append(start)
 
     def _note(self, rule: Rule, reason: str) -> None:
         self.failed.add(id(rule))
@@ -180,8 +182,11 @@ class _Asked:
                 raise UserError(f"{self._client.name}: {error}") from error
             self._sound = True
 
-    def _fetch(self, conditions: Sequence[str], scan: Scan) -> None:
-        """Put the events that meet conditions into the table: all of them, or none if the engine fails."""
+    def _fetch(self, conditions: Sequence[str], scan: Scan) -> int:
+        """Put the events that meet conditions into the table: all of them, or none if the engine refuses.
+
+        :return: the row in which they begin.
+        """
 
         def told(state: str, read: int) -> None:
             scan.bytes = read
@@ -198,7 +203,7 @@ class _Asked:
             self._connection.execute("DELETE FROM cloudtrail WHERE rowid >= $1", [start])
             raise
         self.coverage.add(own)
-        self.starts.append(start)
+        return int(start)
 
     def _parts(self, pages: Iterator[list[Texts]], scan: Scan) -> Iterator[Part]:
         for texts in pages:

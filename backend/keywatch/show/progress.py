@@ -65,7 +65,7 @@ def statements(coverage: Coverage) -> Iterator[str]:
 def _scanned(coverage: Coverage, usd_per_tb: float | None) -> Iterator[str]:
     from rich.filesize import decimal
 
-    yield counted(coverage.records, "event")
+    yield counted(sum(scan.events for scan in coverage.scans), "event")
     yield counted(len(coverage.scans), "statement")
     yield f"{decimal(sum(scan.bytes for scan in coverage.scans))} scanned"
     if usd_per_tb is not None:
