@@ -235,12 +235,16 @@ def test_athena_without_credentials_or_a_region(tmp_path: Path, monkeypatch: pyt
     assert (result.exit_code, result.stderr) == (2, "Athena: Unable to locate credentials\n")
 
 
-def test_of_a_statement_that_fails_the_rule_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "failed",
+    [FailedError("SYNTAX_ERROR: line 9:9: mismatched input"), FailedError("COMPILER_ERROR: Compiler failed", 1)],
+)
+def test_of_a_statement_that_fails_the_rule_is_found(failed: FailedError, tmp_path: Path) -> None:
     """The wrong rule is one of many; the others' events come, in the fewest statements."""
 
     def answer(statement: str) -> Rows:
         if "'wrong'" in statement:
-            raise FailedError("SYNTAX_ERROR: line 9:9: mismatched input")
+            raise failed
         return headed([])
 
     rules = [one_rule({"eventName": name}, title=name, name=name) for name in "abcdefg"]
@@ -250,7 +254,7 @@ def test_of_a_statement_that_fails_the_rule_is_found(tmp_path: Path) -> None:
         result = keywatch("hunt", "--on", ATHENA, *ALL, "--rules", path, **environment)
     assert result.exit_code == 2
     told = result.stderr.splitlines()
-    assert told[0] == f"{path}: rule 'Wrong': Athena can't run it: SYNTAX_ERROR: line 9:9: mismatched input"
+    assert told[0] == f"{path}: rule 'Wrong': Athena can't run it: {failed.reason}"
     # 8 rules, none, 4 + 4, 2 + 2, 1 + 1: those that were refused are not paid for.
     sizes = [len(re.findall(r"lower\(eventname\)", given["QueryString"])) for given in api.inputs]
     assert sizes == [8, 0, 4, 4, 2, 2, 1, 1]

@@ -21,8 +21,9 @@ _ROWS = 1000
 #: Seconds between two looks at a query of Athena's, and those that cancelling one may take.
 _POLL, _CANCELLING = 0.5, 5
 _ADDRESSES = "trino://user@host:port/catalog/schema or athena://database?workgroup=name"
-#: Trino's names of errors that a statement causes by its size, though Trino says that they are its own.
-_OF_ITS_SIZE = frozenset({"COMPILER_ERROR"})
+#: Trino's names of errors that a statement causes by its size, whosever fault they are called: in 483 the first is the
+#: user's, and what came before it had the second, which is Trino's own.
+_OF_ITS_SIZE = frozenset({"QUERY_EXCEEDED_COMPILER_LIMIT", "COMPILER_ERROR"})
 #: How Athena numbers errors that are the user's (API reference, AthenaError).
 _USER = 2
 
