@@ -19,7 +19,7 @@ from keywatch.hunting.ocsf import MARK, Inverse
 from keywatch.hunting.selection import Selection, There
 from keywatch.hunting.shapes import HEADINGS, lacking, records
 from keywatch.hunting.sift import Sift
-from keywatch.hunting.times import plain_time, read_time
+from keywatch.hunting.times import read_time, timed
 from keywatch.hunting.unpacking import UNREADABLE, Unpacked, reason, rest, unpacked
 
 #: The most that a file has, packed or not, which is taken whole. The files that AWS delivers are far smaller.
@@ -226,18 +226,6 @@ class Reader:
                 time = None
             coverage.there.note(account, region, time)
         self._seen = coverage.there.wanted
-
-
-def timed(row: Row, place: int, coverage: Coverage, path: Path | None = None, line: int | None = None) -> bool:
-    """Write the time in a row as DuckDB reads it; if it can't be read, note that and return false."""
-    text = row[place]
-    try:
-        row[place] = plain_time(text)
-    except ValueError:
-        what = "a record whose eventTime is no time, or out of range; it was left out"
-        coverage.problems.append(UserError(f"{what} ({str(text)[:40]!r})", path, line), what)
-        return False
-    return True
 
 
 def _count(coverage: Coverage, what: Passed | Strange | None, path: Path, line: int | None, count: int = 1) -> None:

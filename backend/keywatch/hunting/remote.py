@@ -24,9 +24,9 @@ from keywatch.hunting.columns import Columns
 from keywatch.hunting.coverage import Coverage, Scan
 from keywatch.hunting.loading import columns_of, connected, finish, load, temporary_folder
 from keywatch.hunting.matching import note_failure
-from keywatch.hunting.reading import timed
 from keywatch.hunting.selection import Selection
 from keywatch.hunting.statements import LONGEST, Statements, Texts
+from keywatch.hunting.times import timed
 from keywatch.hunting.workers import Part, table_of
 from keywatch.words import counted
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from keywatch.errors import UserError
+from keywatch.hunting.columns import Row
+from keywatch.hunting.coverage import Coverage
 
 #: CloudTrail began in 2013. A number is a time in the first of these units with which it lies between these years.
 _UNITS = (1, 1_000, 1_000_000, 1_000_000_000)
@@ -48,6 +53,18 @@ def plain_time(text: str | None) -> str:
     ):
         return text
     return read_time(text).isoformat()
+
+
+def timed(row: Row, place: int, coverage: Coverage, path: Path | None = None, line: int | None = None) -> bool:
+    """Write the time in a row as DuckDB reads it; if it can't be read, note that and return false."""
+    text = row[place]
+    try:
+        row[place] = plain_time(text)
+    except ValueError:
+        what = "a record whose eventTime is no time, or out of range; it was left out"
+        coverage.problems.append(UserError(f"{what} ({str(text)[:40]!r})", path, line), what)
+        return False
+    return True
 
 
 def _is_number(text: str) -> bool:
