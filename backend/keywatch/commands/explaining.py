@@ -54,7 +54,12 @@ def rules(rules: tuple[Path, ...], filters: tuple[Path, ...], settings: Path | N
     ),
 )
 @click.argument("rule", type=RuleName())
-@click.option("--target", type=Choice("target", TARGETS), help="Show the rule's query for this target too.")
+@click.option(
+    "--target",
+    metavar="TARGET",
+    type=Choice("target", TARGETS),
+    help="Show the rule's query for this target too; `keywatch targets` lists them.",
+)
 @click.option(
     "--format",
     "output_format",

@@ -193,7 +193,7 @@ def _fill(
     conversion = convert(pack, _GRID, settings)
     for name, queries in conversion.queries.items():
         rule = conversion.rules[name]
-        if not isinstance(rule, SigmaCorrelationRule):
+        if results[rule.title].window is None:
             continue
         rows = [row for query in queries for row in connection.execute(query).fetchall()]
         for number in THRESHOLDS:
