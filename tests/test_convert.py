@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -166,6 +167,32 @@ def test_correlations_without_a_window(kind: str, tmp_path: Path) -> None:
     result = keywatch("convert", "splunk", "--rules", path, "--rules", BASE, "--out", tmp_path)
     assert result.exit_code == 2
     assert f"correlation type {kind} has no sliding window here; these have: " in result.output
+
+
+@pytest.mark.parametrize(
+    ("comparison", "said"),
+    [
+        ("lt", "fewer than N is true of almost every window"),
+        ("lte", "fewer than N is true of almost every window"),
+        ("eq", "exactly N is passed by a window that goes on to grow"),
+        ("neq", "any number but N is true of almost every window"),
+    ],
+)
+@pytest.mark.parametrize("target", TARGETS)
+def test_comparisons_without_a_meaning(target: str, comparison: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.yml"
+    path.write_text(next(PACK.rglob(f"{DENIED}.yml")).read_text().replace("gte: ", f"{comparison}: "))
+    result = keywatch("convert", target, "--rules", path, "--rules", BASE, "--out", tmp_path / "out")
+    assert (result.exit_code, f"needs gte or gt: {said}" in result.output) == (2, True), result.output
+
+
+def test_a_range_is_what_pysigma_can_not_parse(tmp_path: Path) -> None:
+    """The specification's `gt` and `lte` together. When pySigma parses them, they need an answer of their own."""
+    path = tmp_path / "c.yml"
+    text = next(PACK.rglob(f"{DENIED}.yml")).read_text()
+    path.write_text(re.sub(r"^( *)gte: .*", r"\1gt: 3\n\1lte: 9", text, flags=re.MULTILINE))
+    result = keywatch("convert", "duckdb", "--rules", path, "--rules", BASE, "--out", tmp_path / "out")
+    assert "Sigma correlation condition must have exactly one condition item" in result.output
 
 
 def test_stock_method_is_there_and_warns(tmp_path: Path) -> None:

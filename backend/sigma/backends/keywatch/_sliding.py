@@ -42,6 +42,11 @@ from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 T = TypeVar("T")
 #: The types that ask for a number.
 _AT_LEAST = ("value_count", "value_sum", "value_avg", "event_count", "temporal")
+#: Why a comparison has no meaning as a sliding window; of the others it is that they ask for few.
+_UNANSWERED: dict[SigmaCorrelationConditionOperator | None, str] = {
+    SigmaCorrelationConditionOperator.EQ: "exactly N is passed by a window that goes on to grow",
+    SigmaCorrelationConditionOperator.NEQ: "any number but N is true of almost every window",
+}
 #: The types that measure values, and may compare with what is no whole number.
 MEASURES = ("value_sum", "value_avg")
 
@@ -152,7 +157,8 @@ class SlidingWindowBackend(RepairedBackend):
         elif correlation_type.startswith("value_") and correlation.counted is None:
             problem = f"a sliding {correlation_type} needs a field"
         elif correlation_type in _AT_LEAST and correlation.least is None:
-            problem = f"a sliding {correlation_type} needs gte or gt: fewer than N is true of almost every window"
+            why = _UNANSWERED.get(getattr(rule.condition, "op", None), "fewer than N is true of almost every window")
+            problem = f"a sliding {correlation_type} needs gte or gt: {why}"
         elif correlation_type == "temporal_ordered" and correlation.least != len(correlation.rules):
             problem = "a chain has all of its rules in it; leave the condition out"
         elif correlation_type.endswith("_extended") and _negates(rule.condition):
