@@ -36,8 +36,8 @@ DRAWN = {
     "esql": 45,
     "opensearch": 30,
     "sentinel": 60,
-    "spl": 200,
-    "spl-far-end-out": 200,
+    "spl": 100,
+    "spl-far-end-out": 100,
 }
 _BEGIN, _END = "<!-- table -->", "<!-- end -->"
 EngineOf = Callable[[str], Engine]
