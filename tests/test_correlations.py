@@ -246,7 +246,9 @@ def flooded(window: int) -> dict[str, tuple[dict[str, Any], bool]]:
     }
 
 
-@pytest.mark.parametrize("engine_name", [name for name in LACKS if name not in ("lake", "securitylake", "spl-far-end-out")])
+@pytest.mark.parametrize(
+    "engine_name", [name for name in LACKS if name not in ("lake", "securitylake", "spl-far-end-out")]
+)
 def test_a_flood_of_one_principal(engine_name: str, engines: EngineOf, tmp_path: Path) -> None:
     """No type loses events to a cap, and none costs more than in proportion to them."""
     engine, window = engines(engine_name), WINDOWS.get(engine_name, WINDOW)
