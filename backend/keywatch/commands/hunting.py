@@ -95,7 +95,6 @@ def hunt(
     from keywatch.hunting.cases import look_behind, records
     from keywatch.hunting.coverage import Coverage
     from keywatch.hunting.hunt import hunting
-    from keywatch.hunting.remote import hunting_on
     from keywatch.show.progress import engine_progress, progress, statements, summary
     from keywatch.show.writers import LOOKING_BEHIND, WRITERS, format_for
 
@@ -115,6 +114,8 @@ def hunt(
                 of_files = (source.paths, source.selection, coverage, shown, source.limit)
                 alerts = stack.enter_context(hunting(conversion, *of_files, raw=events is not None))
         else:
+            from keywatch.hunting.remote import hunting_on
+
             tell_warnings()
             with engine_progress(coverage, price, quiet=quiet) as told:
                 there = (values, source.selection, coverage, told)

@@ -170,16 +170,33 @@ class SlidingWindowBackend(RepairedBackend):
         raise SigmaFeatureNotSupportedByBackendError(f"rule '{rule.title}': {problem}", source=rule.source)
 
 
+def combination_of(parts: Sequence[str], length: str, quote: str = '"') -> list[str]:
+    """Return what is to be joined to a text of several values, with lengths, so that each can be told apart.
+
+    :param parts: expressions of the values, two or more.
+    :param length: writes the length of {part}, of all but the last.
+    """
+    between, opening, space, closing = (f"{quote}{text}{quote}" for text in (", ", " (", " ", ")"))
+    pieces = [piece for part in parts for piece in (between, part)][1:]
+    lengths = [piece for part in parts[:-1] for piece in (space, length.format(part=part))][1:]
+    return [*pieces, opening, *lengths, closing]
+
+
 def passes(correlation: Correlation) -> str:
-    """Write the comparison with the number that a correlation asks for.
+    """Write the comparison with the number that a correlation asks for."""
+    return " ".join(map(str, asked(correlation)))
+
+
+def asked(correlation: Correlation) -> tuple[str, int]:
+    """Return the comparison that a correlation asks for, and the number.
 
     A sum or a mean need be no whole number, so more than 20 is not at least 21.
     """
     condition = correlation.rule.condition
     if correlation.type in MEASURES and isinstance(condition, SigmaCorrelationCondition):
         more = condition.op == SigmaCorrelationConditionOperator.GT
-        return f"{'>' if more else '>='} {condition.count}"
-    return f">= {correlation.enough}"
+        return ">" if more else ">=", condition.count
+    return ">=", correlation.enough
 
 
 def condition_over_rules(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, ClassVar, cast
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.backends.keywatch._repairs import instead
-from sigma.backends.keywatch._sliding import SlidingWindowBackend
+from sigma.backends.keywatch._sliding import SlidingWindowBackend, combination_of
 from sigma.backends.keywatch._sql_text import literal
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
@@ -134,6 +134,11 @@ class SQLBackend(ArtefactBackend, SlidingWindowBackend):
     def convert_correlation_search(self, rule: SigmaCorrelationRule, **kwargs: Any) -> str:
         """Write the SELECT of the events of a correlation, each once."""
         return self.selected(rule, Correlation.of(rule), super().convert_correlation_search(rule, **kwargs))
+
+    @staticmethod
+    def combination(parts: Sequence[str]) -> str:
+        """Write a text of several values, from which each can be told."""
+        return " || ".join(combination_of(parts, "CAST(length({part}) AS varchar)", quote="'"))
 
     def search_of_each(self, correlation: Correlation) -> str:
         """Write the SELECT of the events that each rule matches, tagged with its name."""

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from sigma.types import SigmaString
 
 #: The group of all events, where a correlation groups by nothing.
 ALL_EVENTS = '"all events"'
-
-
-def combination(parts: Sequence[str]) -> str:
-    """Write a text of several values, with the lengths of all but the last, so that each can be told apart."""
-    lengths = " || ' ' || ".join(f"CAST(length({part}) AS varchar)" for part in parts[:-1])
-    return " || ', ' || ".join(parts) + (f" || ' (' || {lengths} || ')'" if lengths else "")
 
 
 def literal(text: str) -> str:

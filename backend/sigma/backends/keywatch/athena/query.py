@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from sigma.backends.keywatch._correlation import COMBINATION, Correlation, Rule
 from sigma.backends.keywatch._sql import SQLBackend
-from sigma.backends.keywatch._sql_text import ALL_EVENTS, combination, like_pattern, literal, lower_literal, quoted
+from sigma.backends.keywatch._sql_text import ALL_EVENTS, like_pattern, literal, lower_literal, quoted
 from sigma.backends.keywatch.athena.sliding import AthenaSliding
 from sigma.conversion.state import ConversionState
 from sigma.pipelines.keywatch._fields import ELEMENTS
@@ -69,7 +69,7 @@ class KeywatchAthenaBackend(AthenaSliding, SQLBackend):
         if not correlation.group:
             more[ALL_EVENTS] = "'all'"
         if correlation.parts:
-            more[quoted(COMBINATION)] = combination([*map(_text, correlation.parts)])
+            more[quoted(COMBINATION)] = self.combination([*map(_text, correlation.parts)])
         if source:
             more['"rule"'] = '"rule"'
         fields = [name for name in (*correlation.keys, *correlation.evidence) if name not in aliases]

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from sigma.backends.keywatch._correlation import COMBINATION, Correlation, Rule
 from sigma.backends.keywatch._sql import SQLBackend
-from sigma.backends.keywatch._sql_text import ALL_EVENTS, combination, like_pattern, literal, lower_literal, quoted
+from sigma.backends.keywatch._sql_text import ALL_EVENTS, like_pattern, literal, lower_literal, quoted
 from sigma.backends.keywatch.duckdb.sliding import DuckDBSliding, GridSliding
 from sigma.conversion.state import ConversionState
 from sigma.types import SigmaCasedString, SigmaString
@@ -63,7 +63,7 @@ class KeywatchDuckDBBackend(DuckDBSliding, SQLBackend):
             columns += f", '' AS {ALL_EVENTS}"
         if correlation is not None and correlation.parts:
             parts = [*map(self.escape_and_quote_field, correlation.parts)]
-            columns += f", {combination(parts)} AS {quoted(COMBINATION)}"
+            columns += f", {self.combination(parts)} AS {quoted(COMBINATION)}"
         return f"    SELECT *{columns} FROM {source or self.source}\n    WHERE {condition}"
 
     def selection_of_events(self, rule: Rule, condition: str) -> str:

@@ -44,8 +44,7 @@ counted AS MATERIALIZED (
     WHERE {present}
 ),
 """
-_PASSED = "crossed AS (\n    SELECT * FROM counted WHERE value_count {passes}\n),\n"
-_CROSSED = "crossed AS (\n    SELECT * FROM counted WHERE value_count >= {count}\n),\n"
+_CROSSED = "crossed AS (\n    SELECT * FROM counted WHERE value_count {passes}\n),\n"
 #: Adds to each event what its group's rules have matched, and takes those at which the last one that is needed did.
 _MET = """WITH matched AS (
 {search}
@@ -103,8 +102,8 @@ class DuckDBSliding(SlidingWindowBackend):
     sliding: ClassVar[dict[str, str]] = {
         "value_count": _COUNTED + _CROSSED + _OVERLAPPING + _ALERTS,
         "event_count": _COUNTED + _CROSSED + _OVERLAPPING + _ALERTS,
-        "value_sum": _MEASURED + _PASSED + _OVERLAPPING + _ALERTS,
-        "value_avg": _MEASURED + _PASSED + _OVERLAPPING + _ALERTS,
+        "value_sum": _MEASURED + _CROSSED + _OVERLAPPING + _ALERTS,
+        "value_avg": _MEASURED + _CROSSED + _OVERLAPPING + _ALERTS,
         "temporal": _MET + _OVERLAPPING + _ALERTS,
         "temporal_extended": _MET + _OVERLAPPING + _ALERTS,
         "temporal_ordered": _MET + _OVERLAPPING + _ALERTS,

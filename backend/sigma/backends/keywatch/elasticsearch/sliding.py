@@ -13,7 +13,7 @@ from math import ceil
 from typing import ClassVar
 
 from sigma.backends.keywatch._correlation import COMBINATION, Correlation, Rule
-from sigma.backends.keywatch._sliding import SlidingWindowBackend, condition_over_rules
+from sigma.backends.keywatch._sliding import SlidingWindowBackend, combination_of, condition_over_rules
 from sigma.pipelines.keywatch._fields import cloudtrail_names
 
 _MINUTE, _HOUR = 60, 3600
@@ -35,9 +35,9 @@ _VALUES = (
 | EVAL step = [{steps}]
 | MV_EXPAND step
 | EVAL window_end = TO_LONG(slice) + step{once}
-| STATS value_count = COUNT_DISTINCT(counted_value), {name} = VALUES(counted_value), event_count = MAX(event_count),"""
+| STATS value_count = COUNT_DISTINCT(counted_value), {field} = VALUES(counted_value), event_count = MAX(event_count),"""
     """ first_seen = MIN(first_seen), last_seen = MAX(last_seen){fields} BY {groupby}, window_end
-| STATS value_count = MAX(value_count), {name} = VALUES({name}), event_count = MAX(event_count),"""
+| STATS value_count = MAX(value_count), {field} = VALUES({field}), event_count = MAX(event_count),"""
     """ first_seen = MIN(first_seen), last_seen = MAX(last_seen){fields} BY {groupby}
 | WHERE value_count >= {count}"""
 )
@@ -125,9 +125,8 @@ class ESQLSliding(SlidingWindowBackend):
                 search += f"\n| EVAL {name} = {written}"
         if correlation.parts:
             parts = [self.column(correlation.rule, field) for field in correlation.parts]
-            lengths = ', " ", '.join(f"TO_STRING(LENGTH({part}))" for part in parts[:-1])
-            joined = ', ", ", '.join(parts)
-            search += f'\n| EVAL {COMBINATION} = CONCAT({joined}, " (", {lengths}, ")")'
+            pieces = combination_of(parts, "TO_STRING(LENGTH({part}))")
+            search += f"\n| EVAL {COMBINATION} = CONCAT({', '.join(pieces)})"
         return search
 
     def column(self, rule: Rule, field: str) -> str:
@@ -143,14 +142,11 @@ class ESQLSliding(SlidingWindowBackend):
         evidence = map(self.escape_and_quote_field, correlation.evidence)
         variables = super().sliding_variables(correlation)
         variables["groupby"] = variables["groupby"] or ALL_EVENTS
-        name = variables["field"]
         if correlation.over_rules:
             variables |= {"field": _RULE, "count": str(correlation.enough)}
-            name = _RULE
             variables |= self._met(correlation, variables)
         present = " AND ".join(f'{self.column(correlation.rule, name)} != ""' for name in correlation.keys)
         return variables | {
-            "name": name,
             "slice": str(slice_seconds * 1000),
             "steps": ", ".join(str(step) for step in range(ceil(correlation.window / slice_seconds) + 1)),
             "present": present or "true",
@@ -159,7 +155,7 @@ class ESQLSliding(SlidingWindowBackend):
 
     def _met(self, correlation: Correlation, variables: dict[str, str]) -> dict[str, str]:
         """Return what is gathered of the rules in a window, the stages that follow, and what is met at the end."""
-        rules = [name.replace(",", " ") for name in correlation.rules]
+        rules = correlation.rules
         if correlation.type != "temporal_ordered":
             met = [f"seen_{number} == 1" for number in range(len(rules))]
             return {

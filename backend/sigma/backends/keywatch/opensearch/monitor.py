@@ -8,12 +8,10 @@ of opensearch-project/alerting, read at commit 7a08cdf of 2026-08-20). The monit
 
 from __future__ import annotations
 
-import json
-
 from sigma.backends.keywatch._artefact import Detection
 from sigma.backends.keywatch._attack import attack_of
 from sigma.backends.keywatch._guide import guide_steps
-from sigma.backends.keywatch._sliding import passes
+from sigma.backends.keywatch._sliding import asked, passes
 from sigma.backends.keywatch.opensearch.sliding import EVENT, KEYWORD, METRICS, Json
 from sigma.rule.attributes import SigmaLevel
 
@@ -70,8 +68,8 @@ def bare_search(detection: Detection) -> Json:
     """Return the search of what would be alerts now."""
     search = _search(detection, {"gte": f"now-{detection.look_back}s", "lte": "now"})
     if detection.correlation is not None:
-        more, number = passes(detection.correlation).split()
-        script = {"source": f"params.value_count {more} params.least", "params": {"least": json.loads(number)}}
+        more, number = asked(detection.correlation)
+        script = {"source": f"params.value_count {more} params.least", "params": {"least": number}}
         search["aggregations"]["principals"]["aggregations"]["alerts"] = {
             "bucket_selector": {"buckets_path": {"value_count": "value_count.value"}, "script": script}
         }

@@ -13,7 +13,13 @@ from itertools import accumulate
 from typing import ClassVar
 
 from sigma.backends.keywatch._correlation import COMBINATION, Correlation, Rule
-from sigma.backends.keywatch._sliding import MEASURES, SlidingWindowBackend, condition_over_rules, passes
+from sigma.backends.keywatch._sliding import (
+    MEASURES,
+    SlidingWindowBackend,
+    combination_of,
+    condition_over_rules,
+    passes,
+)
 from sigma.backends.keywatch.sentinel.values import literal
 from sigma.pipelines.keywatch._fields import cloudtrail_names
 
@@ -73,9 +79,8 @@ class SentinelSliding(SlidingWindowBackend):
         for field in filter(is_expression, correlation.keys):
             search += f"\n| extend {column(correlation.rule, field)} = {self.escape_and_quote_field(field)}"
         if correlation.parts:
-            parts = [column(correlation.rule, field) for field in correlation.parts]
-            joined, lengths = ', ", ", '.join(parts), ', " ", '.join(f"strlen({part})" for part in parts[:-1])
-            search += f'\n| extend {column(correlation.rule, COMBINATION)} = strcat({joined}, " (", {lengths}, ")")'
+            pieces = combination_of([column(correlation.rule, field) for field in correlation.parts], "strlen({part})")
+            search += f"\n| extend {column(correlation.rule, COMBINATION)} = strcat({', '.join(pieces)})"
         return search
 
     def search_of_each(self, correlation: Correlation) -> str:
@@ -123,18 +128,18 @@ class SentinelSliding(SlidingWindowBackend):
             "passes": passes(correlation),
             "in_order": ", ".join(f"{name} asc" for name in group),
             "fields": sets,
-            "present_at": self._present_at(correlation, _same("prev", group)),
+            "present_at": self._present_at(correlation, _same("prev({})", group)),
         }
         if correlation.type in MEASURES:
             measured = _EVENT
             present.append(f"isnotnull(todouble({counted}))")
         if correlation.type == "temporal_ordered":
-            variables |= _carried(correlation, _same_as_before(group))
+            variables |= _carried(correlation, _same("each.{}", group))
         return variables | {
             "present": " and ".join(present),
             "measured": measured,
-            "same_before": _same("prev", [*group, measured]),
-            "same_after": _same("next", [*group, measured]),
+            "same_before": _same("prev({})", [*group, measured]),
+            "same_after": _same("next({})", [*group, measured]),
         }
 
     def _present_at(self, correlation: Correlation, same_group: str) -> str:
@@ -194,10 +199,6 @@ def column(rule: Rule, field: str) -> str:
     return name if name.isidentifier() and not name.islower() else f"[{literal(name)}]"
 
 
-def _same_as_before(group: Iterable[str]) -> str:
-    """Write that the state of `scan` is of the same group."""
-    return " and ".join(f"each.{name} == {name}" for name in group)
-
-
-def _same(neighbour: str, fields: Iterable[str]) -> str:
-    return " and ".join(f"{neighbour}({name}) == {name}" for name in fields)
+def _same(other: str, fields: Iterable[str]) -> str:
+    """Write that another row, as the form `other` names its columns, has the same values."""
+    return " and ".join(f"{other.format(name)} == {name}" for name in fields)

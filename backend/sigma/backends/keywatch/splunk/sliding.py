@@ -18,7 +18,7 @@ from math import ceil
 from typing import ClassVar
 
 from sigma.backends.keywatch._correlation import COMBINATION, Correlation
-from sigma.backends.keywatch._sliding import MEASURES, SlidingWindowBackend, passes
+from sigma.backends.keywatch._sliding import MEASURES, SlidingWindowBackend, combination_of, passes
 from sigma.backends.keywatch.splunk.chain import branches, chained, seen
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
@@ -31,16 +31,18 @@ _MAX_STREAM_WINDOW = 10_000
 _MOST_VALUES = _MAX_STREAM_WINDOW // (2 * (_SLICES + 1))
 
 
+#: An alert is a row that passes, at the time of its last event.
+_ALERT = """
+| where value_count {passes}
+| eval _time=last_seen
+| convert timeformat="%Y-%m-%dT%H:%M:%S%z" ctime(first_seen) ctime(last_seen)"""
 #: For rules that have to match: what `splunk.chain` adds tells at which event they did.
 _OVER_RULES = """{search}
 | where {present}
 | sort 0 _time rule_number{commands}
 | eval met=if({met}, {count}, 0)
 | stats max(met) AS value_count dc(eventID) AS event_count min(_time) AS first_seen"""
-_OVER_RULES += """ max(_time) AS last_seen values(rule) AS rule{fields} BY {groupby}
-| where value_count >= {count}
-| eval _time=last_seen
-| convert timeformat="%Y-%m-%dT%H:%M:%S%z" ctime(first_seen) ctime(last_seen)"""
+_OVER_RULES += """ max(_time) AS last_seen values(rule) AS rule{fields} BY {groupby}""" + _ALERT
 
 
 #: The sum or the mean of what the events in a window have: each adds its value when it comes, and takes it back half a
@@ -59,10 +61,7 @@ _MEASURED = """{search}
 | eval measure=if(step==1, {measure}, null()), events=if(step==1, events, 0)
 | eval first_seen=if(step==1, moment, null()), last_seen=first_seen
 | stats max(measure) AS value_count sum(events) AS event_count min(first_seen) AS first_seen"""
-_MEASURED += """ max(last_seen) AS last_seen{fields} BY {groupby}
-| where value_count {passes}
-| eval _time=last_seen
-| convert timeformat="%Y-%m-%dT%H:%M:%S%z" ctime(first_seen) ctime(last_seen)"""
+_MEASURED += """ max(last_seen) AS last_seen{fields} BY {groupby}""" + _ALERT
 
 
 class SplunkSliding(SlidingWindowBackend):
@@ -89,10 +88,7 @@ class SplunkSliding(SlidingWindowBackend):
 | sort 0 _time
 | streamstats window={rows} time_window={stretched}s global=f dc({field}) AS value_count BY {groupby}
 | stats max(value_count) AS value_count sum(event_count) AS event_count min(first_seen) AS first_seen"""
-        """ max(last_seen) AS last_seen values({field}) AS {field}{fields} BY {groupby}
-| where value_count >= {count}
-| eval _time=last_seen
-| convert timeformat="%Y-%m-%dT%H:%M:%S%z" ctime(first_seen) ctime(last_seen)""",
+        """ max(last_seen) AS last_seen values({field}) AS {field}{fields} BY {groupby}""" + _ALERT,
         # An event is one row, and the last N of them are enough to tell whether N lie in a window.
         "event_count": """{search}
 | where {present}
@@ -101,10 +97,7 @@ class SplunkSliding(SlidingWindowBackend):
 | sort 0 _time
 | streamstats window={count} time_window={stretched}s global=f count AS value_count BY {groupby}
 | stats max(value_count) AS value_count count AS event_count min(first_seen) AS first_seen"""
-        """ max(last_seen) AS last_seen{fields} BY {groupby}
-| where value_count >= {count}
-| eval _time=last_seen
-| convert timeformat="%Y-%m-%dT%H:%M:%S%z" ctime(first_seen) ctime(last_seen)""",
+        """ max(last_seen) AS last_seen{fields} BY {groupby}""" + _ALERT,
     }
 
     def sliding_search(self, correlation: Correlation) -> str:
@@ -120,9 +113,8 @@ class SplunkSliding(SlidingWindowBackend):
             spelt = ", ".join(f"'{one}'" for one in spellings[field])
             search += f"\n| eval spelt_{number}=coalesce({spelt})\n| rename spelt_{number} AS {field}"
         if correlation.parts:
-            joined = '.", ".'.join(f"'{part}'" for part in correlation.parts)
-            lengths = '." ".'.join(f"len('{part}')" for part in correlation.parts[:-1])
-            search += f'\n| eval {COMBINATION}={joined}." (".{lengths}.")"'
+            pieces = combination_of([f"'{part}'" for part in correlation.parts], "len({part})")
+            search += f"\n| eval {COMBINATION}={'.'.join(pieces)}"
         return search
 
     def search_of_each(self, correlation: Correlation) -> str:
