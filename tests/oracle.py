@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from fnmatch import fnmatchcase
+from functools import cache, lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -240,21 +241,24 @@ def _equal(wanted: Any, value: str, modifiers: list[str]) -> bool:
 
 
 def _like(wanted: str, value: str, modifiers: list[str]) -> bool:
-    pattern = _regex(wanted)
-    if {"startswith", "contains", "base64offset"} & set(modifiers):
-        pattern += ".*"
-    if {"endswith", "contains", "base64offset"} & set(modifiers):
-        pattern = ".*" + pattern
-    if "cased" in modifiers:
-        return re.fullmatch(pattern, value, re.DOTALL) is not None
-    return re.fullmatch(_lower(pattern), _lower(value), re.DOTALL) is not None
+    cased = "cased" in modifiers
+    pattern = _pattern(wanted, bool(_BEFORE & {*modifiers}), bool(_BEHIND & {*modifiers}), cased)
+    return pattern.fullmatch(value if cased else _lower(value)) is not None
 
 
+#: Modifiers after which something else may stand before a value, and behind it.
+_BEFORE, _BEHIND = {"endswith", "contains", "base64offset"}, {"startswith", "contains", "base64offset"}
+
+
+@cache
+def _pattern(wanted: str, before: bool, behind: bool, cased: bool) -> re.Pattern[str]:
+    parts = re.findall(r"\\[\\*?]|[\s\S]", wanted)
+    regex = "".join({"*": ".*", "?": "."}.get(part) or re.escape(part[1:] or part) for part in parts)
+    regex = ".*" * before + regex + ".*" * behind
+    return re.compile(regex if cased else _lower(regex), re.DOTALL)
+
+
+@lru_cache(10_000)
 def _lower(text: str) -> str:
     """Return a text in lower case, letter by letter: re.IGNORECASE takes ı for i, and ſ for s."""
     return "".join(map(str.lower, text))
-
-
-def _regex(text: str) -> str:
-    parts = re.findall(r"\\[\\*?]|[\s\S]", text)
-    return "".join({"*": ".*", "?": "."}.get(part) or re.escape(part[1:] if len(part) > 1 else part) for part in parts)

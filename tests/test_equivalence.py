@@ -26,30 +26,29 @@ RULES = oracle.load(PACK)
 CASED = {name: oracle.cased(rule) for name, rule in RULES.items()}
 SCENARIOS = {scenario.name: scenario for scenario in scenarios()}
 PAGE = Path(__file__).parents[1] / "docs" / "equivalence.md"
-#: How many histories are drawn for each engine.
-DRAWN = {
-    "duckdb": 35,
-    "athena": 100,
-    "lake": 100,
-    "securitylake": 100,
-    "datadog": 40,
-    "esql": 45,
-    "opensearch": 30,
-    "sentinel": 60,
-    "spl": 100,
-    "spl-far-end-out": 100,
-}
+#: How many of the drawn histories an engine is asked about that takes them one by one.
+DRAWN = {"opensearch": 30}
 _BEGIN, _END = "<!-- table -->", "<!-- end -->"
 EngineOf = Callable[[str], Engine]
 Event = dict[str, Any]
+#: Rule → what came of it in a history.
+Outcome = dict[str, str]
 
 
-def wanted(name: str, events: list[Event], slack: int = 0, rules: dict[str, Any] = RULES) -> set[str]:
+#: History, by its identity, as it lives as long as the tests; rule; seconds of slack; with case → who must be found.
+_WANTED: dict[tuple[int, str, int, bool], set[str]] = {}
+
+
+def wanted(name: str, events: list[Event], slack: int = 0, *, cased: bool = False) -> set[str]:
     """Return who must be found by a rule: principals, or the IDs of events."""
-    rule = rules[name]
-    if "correlation" in rule:
-        return {*oracle.crossings(rule, rules, events, slack)}
-    return {event["eventID"] for event in events if oracle.matches(rule, event)}
+    asked = id(events), name, slack, cased
+    if asked not in _WANTED:
+        rules = CASED if cased else RULES
+        if "correlation" in rules[name]:
+            _WANTED[asked] = {*oracle.crossings(rules[name], rules, events, slack)}
+        else:
+            _WANTED[asked] = {event["eventID"] for event in events if oracle.matches(rules[name], event)}
+    return _WANTED[asked]
 
 
 def outcome(engine: Engine, name: str, events: list[Event], found: list[str]) -> str:
@@ -61,7 +60,7 @@ def outcome(engine: Engine, name: str, events: list[Event], found: list[str]) ->
     if must == set(found):
         return "agrees"
     if engine.cased:
-        must = wanted(name, events, rules=CASED)
+        must = wanted(name, events, cased=True)
         if must == set(found):
             return "as its case tells"
     slack = engine.slack(_window(RULES[name]))
@@ -85,46 +84,45 @@ def test_oracle_finds_what_the_scenario_says(scenario: str) -> None:
             assert [e["userIdentity"]["arn"] for e in matching] == told.found[name]
 
 
-def found_each(engine: Engine, histories: list[list[Event]]) -> list[dict[str, list[str]]]:
-    """Return what is found in each of several histories.
-
-    Most engines are not asked about a rule of which no event matches the conditions: the answer is nobody. DuckDB, SPL
-    and Trino are asked about all.
-    """
-    pack = engine.pack
-    if engine.thorough or engine.at_once:
-        return engine.found_each(pack, histories)
-    found = []
-    for events in histories:
-        possible = [name for name in pack.queries if any(is_matched(name, event) for event in events)]
-        nobody: dict[str, list[str]] = {name: [] for name in pack.queries}
-        found.append(nobody | engine.found(only(pack, *possible), events))
-    return found
-
-
-def is_matched(name: str, event: Event) -> bool:
+def is_possible(name: str, events: list[Event]) -> bool:
     """Tell whether an event matches a rule, or one that it builds on; the case of letters aside."""
     rule = RULES[name]
     bases = rule["correlation"]["rules"] if "correlation" in rule else [name]
-    return any(oracle.matches(RULES[base], event) for base in bases)
+    return any(oracle.matches(RULES[base], event) for event in events for base in bases)
 
 
 @cache
-def outcomes(engine: Engine) -> dict[str, dict[str, str]]:
-    """Return for each scenario and rule what came of it."""
-    histories = [scenario.events for scenario in SCENARIOS.values()]
-    each = zip(SCENARIOS, histories, found_each(engine, histories), strict=True)
-    return {
-        scenario: {name: outcome(engine, name, events, found[name]) for name in found}
-        for scenario, events, found in each
-    }
+def drawn() -> list[list[Event]]:
+    """Return the histories that all engines are asked about."""
+    found = []
+
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(events=histories())
+    def draw(events: list[Event]) -> None:
+        found.append(events)
+
+    draw()
+    return found
+
+
+@cache
+def asked(engine: Engine) -> tuple[dict[str, Outcome], list[tuple[list[Event], Outcome]]]:
+    """Ask an engine about all histories at once; return what came of each scenario, and of each that was drawn."""
+    told = [scenario.events for scenario in SCENARIOS.values()]
+    histories = told + drawn()[: DRAWN.get(engine.target)]
+    found = engine.found_each(engine.pack, histories, is_possible)
+    results = [
+        {rule: outcome(engine, rule, events, names) for rule, names in one.items()}
+        for events, one in zip(histories, found, strict=True)
+    ]
+    return dict(zip(SCENARIOS, results, strict=False)), [*zip(histories, results, strict=True)][len(told) :]
 
 
 @pytest.mark.parametrize("name", CORRELATING)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_scenario(scenario: str, name: str, engines: EngineOf) -> None:
     told: Scenario = SCENARIOS[scenario]
-    for rule, result in outcomes(engines(name))[scenario].items():
+    for rule, result in asked(engines(name))[0][scenario].items():
         within = name == "esql" and rule in told.within_a_grain
         cased = engines(name).cased and rule in told.missed_with_case
         assert result == ("within its grain" if within else "as its case tells" if cased else "agrees")
@@ -132,28 +130,8 @@ def test_scenario(scenario: str, name: str, engines: EngineOf) -> None:
 
 @pytest.mark.parametrize("name", CORRELATING)
 def test_generated(name: str, engines: EngineOf) -> None:
-    engine = engines(name)
-    drawn: list[list[Event]] = []
-
-    @settings(
-        max_examples=DRAWN[name],
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    )
-    @given(events=histories())
-    def agrees(events: list[Event]) -> None:
-        drawn.append(events)
-        if not engine.at_once:
-            all_agree(engine, [drawn.pop()])
-
-    agrees()
-    all_agree(engine, drawn)
-
-
-def all_agree(engine: Engine, histories: list[list[Event]]) -> None:
-    for events, found in zip(histories, found_each(engine, histories), strict=True):
-        for rule in found:
-            result = outcome(engine, rule, events, found[rule])
+    for events, results in asked(engines(name))[1]:
+        for rule, result in results.items():
             assert result in ("agrees", "within its grain", "as its case tells"), (rule, events)
 
 
@@ -178,7 +156,7 @@ def test_column(name: str, engines: EngineOf) -> None:
         if rule in engine.unsupported:
             cells[rule] = "not converted"
             continue
-        results = {scenario: found[rule] for scenario, found in outcomes(engine).items()}
+        results = {scenario: found[rule] for scenario, found in asked(engine)[0].items()}
         others = {scenario: result for scenario, result in results.items() if result != "agrees"}
         agree = f"{len(SCENARIOS) - len(others)} agree"
         cells[rule] = f"{agree}, {len(others)} differ" if others else agree

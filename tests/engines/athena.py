@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -20,9 +19,8 @@ from sigma.pipelines.keywatch._pack import defaults
 from trino.dbapi import Connection
 
 import ocsf
-from engines import Engine, jdk, maven, programs, value_of
+from engines import Engine, Event, Row, jdk, maven, programs, value_of
 from engines.node import started
-from keywatch.conversion.convert import Conversion
 
 SOURCE = Path(__file__).parent / "trino"
 _VERSION = re.findall(r"<trino.version>(\d+)<", (SOURCE / "pom.xml").read_text(encoding="utf-8"))[0]
@@ -33,8 +31,6 @@ _OPTIONS = (
     # Each query is compiled to code that runs once: the quick compiler and collector halve what it costs.
     *("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
 )
-#: How far apart histories lie that are asked about at once: further than any of them is long, and than any window.
-_APART = timedelta(days=10)
 #: Events in one INSERT.
 _AT_ONCE = 5_000
 #: Objects that the table does not spell out.
@@ -45,7 +41,6 @@ _FREE_FORM = (
     "serviceeventdetails",
     "edgedevicedetails",
 )
-Event = dict[str, Any]
 
 
 class Athena(Engine):
@@ -53,7 +48,7 @@ class Athena(Engine):
 
     name = f"Athena's SQL on Trino {_VERSION}"
     target = "athena"
-    at_once = True
+    by_window = True
     #: What creates the table.
     table: ClassVar[str] = "athena.sql"
 
@@ -65,26 +60,6 @@ class Athena(Engine):
         self._name = re.findall(r"CREATE TABLE (\w+)", statement)[0]
         self._columns = statement[statement.index("(\n") + 1 : statement.rindex(")")]
         self._loaded: list[Event] | None = None
-
-    def alerts_each(
-        self, conversion: Conversion, histories: Iterable[list[Event]]
-    ) -> list[dict[str, list[dict[str, Any]]]]:
-        """Run each query once, over all histories: one after the other, too far apart to have a window in common."""
-        histories = list(histories)
-        times = sorted(_time(event) for events in histories for event in events)
-        assert not times or times[-1] - times[0] < _APART / 2
-        events = [_later(event, _APART * number) for number, history in enumerate(histories) for event in history]
-        alerts: list[dict[str, list[dict[str, Any]]]] = [{name: [] for name in conversion.queries} for _ in histories]
-        for name, [query] in conversion.queries.items():
-            for row in self.rows(query, events):
-                time = row["first_seen"].timestamp() if "first_seen" in row else row["time"]
-                number = int((time - times[0].timestamp()) // _APART.total_seconds())
-                alerts[number][name].append(row)
-        return alerts
-
-    def found_each(self, conversion: Conversion, histories: Iterable[list[Event]]) -> list[dict[str, list[str]]]:
-        """Return what is found in each of several histories."""
-        return [self.named(conversion, alerts) for alerts in self.alerts_each(conversion, histories)]
 
     def rows(self, query: str, events: list[Event]) -> list[dict[str, Any]]:
         """Run a query over all days."""
@@ -169,9 +144,9 @@ class SecurityLake(Athena):
         table = defaults(self.target)["table"]
         return query.replace(table, self._name), ["2000-01-01", "2100-01-01"]
 
-    def _named(self, rule: Any, row: dict[str, Any]) -> str:
+    def _named(self, rule: Any, row: Row) -> str:
         names = cloudtrail_names(rule)
-        return " ".join(str(row[names.get(field, field)]) for field in getattr(rule, "group_by", None) or [self.event])
+        return super()._named(rule, {field: row[column] for field, column in names.items() if column in row} | row)
 
     def stored(self, event: Event) -> Event:
         """Return a record as Security Lake has it: times as Trino writes them."""
@@ -220,10 +195,3 @@ def _text(value: Any) -> str | None:
         return value
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
-
-def _time(event: Event) -> datetime:
-    return datetime.fromisoformat(event["eventTime"])
-
-
-def _later(event: Event, by: timedelta) -> Event:
-    return event | {"eventTime": (_time(event) + by).strftime("%Y-%m-%dT%H:%M:%SZ")} if by else event

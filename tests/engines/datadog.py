@@ -6,11 +6,11 @@ import json
 import re
 import subprocess
 from collections import Counter, defaultdict
-from datetime import datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engines import Engine, programs, value_of
+from engines import Engine, programs, time_of, value_of
 from keywatch.conversion.convert import Conversion
 
 SOURCE = Path(__file__).parent / "datadog_search"
@@ -31,6 +31,7 @@ class Datadog(Engine):
 
     name = "Datadog's search, and its rules as documented"
     target = "datadog"
+    by_window = True
     cased = True
 
     def alerts(self, conversion: Conversion, events: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -74,15 +75,27 @@ def _in_order(queries: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]], o
     names = [field.removeprefix("@") for field in query["groupByFields"]]
 
     def at(log: dict[str, Any]) -> tuple[tuple[Any, ...], float]:
-        return tuple(value_of(log, name) for name in names), datetime.fromisoformat(log["eventTime"]).timestamp()
+        return tuple(value_of(log, name) for name in names), time_of(log)
 
-    found = {
-        group
-        for group, begin in map(at, first)
-        for other, end in map(at, then)
-        if group == other and all(group) and 0 <= end - begin <= way["evaluationWindow"]
-    }
-    return [dict(zip(names, group, strict=True)) for group in sorted(found)]
+    met: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+    ends = [*map(at, then)]
+    for group, begin in map(at, first):
+        for other, end in ends:
+            if group == other and all(group) and 0 <= end - begin <= way["evaluationWindow"]:
+                met[group].append(end)
+    return _opened(names, met, way["evaluationWindow"])
+
+
+def _opened(names: list[str], met: dict[tuple[Any, ...], list[float]], window: int) -> list[dict[str, Any]]:
+    """Return for each group the signals that are opened: where it is met, and was not within the window before."""
+    rows = []
+    for group, times in sorted(met.items()):
+        last = float("-inf")
+        for time in sorted(times):
+            if time - last > window:
+                rows.append({"time": time, **dict(zip(names, group, strict=True))})
+            last = time
+    return rows
 
 
 def _signals(
@@ -94,7 +107,7 @@ def _signals(
     """
     [(first, logs), *_] = queries.values()
     if first["hasOptionalGroupByFields"]:
-        return [{"eventID": log["eventID"]} for log in logs]
+        return [{"time": log["eventTime"], "eventID": log["eventID"]} for log in logs]
     said = re.sub(r"&&", " and ", condition).replace("||", " or ")
     assert re.fullmatch(r"(?:[a-z]|>=|>|\d+|and|or|[()\s])+", said), condition
     groups: dict[tuple[str, ...], list[tuple[float, str, str]]] = defaultdict(list)
@@ -104,18 +117,14 @@ def _signals(
             values = [value_of(log, field) for field in fields]
             counted = values.pop(0) if query["distinctFields"] else log["eventID"]
             if counted and all(values):
-                time = datetime.fromisoformat(log["eventTime"]).timestamp()
-                groups[tuple(values)].append((time, name, counted))
+                groups[tuple(values)].append((time_of(log), name, counted))
     names = [field.removeprefix("@") for field in first["groupByFields"]]
-    return [
-        dict(zip(names, group, strict=True))
-        for group, logged in groups.items()
-        if _is_met(said, [*queries], sorted(logged), window)
-    ]
+    met = {group: [*_times_met(said, [*queries], sorted(logged), window)] for group, logged in groups.items()}
+    return _opened(names, met, window)
 
 
-def _is_met(condition: str, names: list[str], logs: list[tuple[float, str, str]], window: int) -> bool:
-    """Tell whether a condition is true of the numbers of distinct values in some window."""
+def _times_met(condition: str, names: list[str], logs: list[tuple[float, str, str]], window: int) -> Iterator[float]:
+    """Yield the times at which a condition is true of the numbers of distinct values in the window that ends there."""
     first = 0
     counts: dict[str, Counter[str]] = {name: Counter() for name in names}
     for number, (time, name, value) in enumerate(logs):
@@ -126,8 +135,7 @@ def _is_met(condition: str, names: list[str], logs: list[tuple[float, str, str]]
             first += 1
         last_of_its_time = number + 1 == len(logs) or logs[number + 1][0] > time
         if last_of_its_time and eval(condition, {}, {one: len(+counts[one]) for one in names}):
-            return True
-    return False
+            yield time
 
 
 def stored(event: dict[str, Any]) -> dict[str, Any]:

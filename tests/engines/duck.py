@@ -22,6 +22,7 @@ class DuckDB(Engine):
 
     name = "DuckDB, through hunt"
     target = "duckdb"
+    by_window = True
     region = "values"
 
     def __init__(self, folder: Path) -> None:

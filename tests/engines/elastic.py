@@ -16,7 +16,7 @@ from typing import Any
 
 from sigma.backends.keywatch.elasticsearch.sliding import grain
 
-from engines import Engine, maven, value_of
+from engines import Event, Indexed, Row, maven, time_of, value_of
 from engines.node import Node, started
 
 SOURCE = Path(__file__).parent / "elasticsearch"
@@ -107,7 +107,7 @@ class Elasticsearch(Node):
         return [dict(zip(names, row, strict=True)) for row in answer["values"]]
 
 
-class ESQL(Engine):
+class ESQL(Indexed):
     """The queries of the Kibana rules, as ES|QL on a real node."""
 
     name = "ES|QL on Elasticsearch"
@@ -121,22 +121,19 @@ class ESQL(Engine):
     def __init__(self, node: Elasticsearch) -> None:
         """Take a node."""
         self.node = node
-        self._loaded: list[dict[str, Any]] | None = None
 
     def slack(self, window: int) -> int:
         """Return the grain that time is quantised to."""
         return grain(window)
 
-    def rows(self, query: Any, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Load the events and run a query."""
-        self.load(events)
-        return self.node.query(query)
+    def over(self, query: Any, events: list[Event]) -> list[Row]:
+        """Run a query over the time from the first to the last event."""
+        times = [*map(time_of, events)]
+        return self.node.query(query, min(times), max(times))
 
-    def load(self, events: list[dict[str, Any]]) -> None:
-        """Load events, unless they are those that were loaded last."""
-        if self._loaded is not events:
-            self.node.load(events)
-            self._loaded = events
+    def store(self, events: list[Event]) -> None:
+        """Replace the index."""
+        self.node.load(events)
 
 
 class Lucene(ESQL):
@@ -146,9 +143,8 @@ class Lucene(ESQL):
     output_format = "lucene"
     cased = True
 
-    def rows(self, query: Any, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Search with the query as Kibana's search bar sends it."""
-        self.load(events)
+    def over(self, query: Any, events: list[Event]) -> list[Row]:
+        """Search all that is loaded, with the query as Kibana's search bar sends it."""
         body = {"query": {"query_string": {"query": query, "analyze_wildcard": True}}, "size": 10_000}
         answer = self.node.call("POST", f"/{INDEX}/_search", body | {"_source": ["event.id"]})
         return [hit["_source"] for hit in answer["hits"]["hits"]]

@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from engines import Engine, maven
+from engines import Event, Indexed, Row, maven, time_of
 from engines.node import Node, started
 
 NODE = Path(__file__).parent / "opensearch_node"
@@ -26,7 +25,7 @@ _MAPPINGS = {"properties": {"additionalEventData.callWithBearerToken": {"type": 
 _BOOLEANS = {"true": True, "false": False}
 
 
-class OpenSearch(Engine):
+class OpenSearch(Indexed):
     """The monitors, over all events at once."""
 
     name = "OpenSearch's monitors on OpenSearch"
@@ -35,14 +34,10 @@ class OpenSearch(Engine):
     def __init__(self, node: Node) -> None:
         """Take a node."""
         self.node = node
-        self._loaded: list[dict[str, Any]] | None = None
 
-    def rows(self, query: dict[str, Any], events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Load the events and run a monitor over the time from the first to the last."""
-        self.load(events)
-        times = [datetime.fromisoformat(event["eventTime"]).timestamp() for event in events]
-        if not times:
-            return []
+    def over(self, query: dict[str, Any], events: list[Event]) -> list[Row]:
+        """Run a monitor over the time from the first to the last event."""
+        times = [*map(time_of, events)]
         text = json.dumps(query)
         [bounds] = [
             f["range"]["eventTime"]
@@ -59,20 +54,18 @@ class OpenSearch(Engine):
         parts["eventID"]["terms"]["size"] = len(events)
         return [row | {"eventID": event} for row in run(self.node, monitor) for event in row["eventID"]]
 
-    def load(self, events: list[dict[str, Any]]) -> None:
-        """Load events, unless they are those that were loaded last. Of the fields' types nothing else is said."""
-        if self._loaded is not events:
-            self.node.call("DELETE", f"/{INDEX}")
-            settings = {"number_of_shards": 3, "number_of_replicas": 0}  # what is counted must be put together again
-            wanted, days = [*map(_stored, events)], count()
-            while wanted:
-                # A field is of the type that it first had. An event that has another waits for the next day's index.
-                index = INDEX.replace("*", f"-{next(days)}")
-                self.node.call("PUT", f"/{index}", {"settings": settings, "mappings": _MAPPINGS})
-                refused = self.node.fill(index, iter(wanted))
-                assert len(refused) < len(wanted), "an index takes none of the events"
-                wanted = refused
-            self._loaded = events
+    def store(self, events: list[Event]) -> None:
+        """Replace the indices. Of the fields' types nothing else is said."""
+        self.node.call("DELETE", f"/{INDEX}")
+        settings = {"number_of_shards": 3, "number_of_replicas": 0}  # what is counted must be put together again
+        wanted, days = [*map(_stored, events)], count()
+        while wanted:
+            # A field is of the type that it first had. An event that has another waits for the next day's index.
+            index = INDEX.replace("*", f"-{next(days)}")
+            self.node.call("PUT", f"/{index}", {"settings": settings, "mappings": _MAPPINGS})
+            refused = self.node.fill(index, iter(wanted))
+            assert len(refused) < len(wanted), "an index takes none of the events"
+            wanted = refused
 
 
 def _stored(event: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from itertools import groupby
 from pathlib import Path
@@ -35,17 +36,20 @@ class Splunk(Engine):
 
     target = "splunk"
     output_format = "spl"
-    thorough = True
     principal = "userIdentity_arn"
 
     def __init__(self, *, far_end_inside: bool) -> None:
         """Take what the documentation leaves open: whether an event exactly a window back is in the window."""
         self.name = f"SPL as documented, window's far end {'in' if far_end_inside else 'out'}"
         self.far_end_inside = far_end_inside
+        #: Events, and what became of them.
+        self._flat: tuple[list[Row], list[Row]] = ([], [])
 
     def rows(self, query: Any, events: list[Row]) -> list[Row]:
         """Run a search."""
-        return run(query, map(flat, events), far_end_inside=self.far_end_inside)
+        if self._flat[0] is not events:
+            self._flat = (events, [*map(flat, events)])
+        return run(query, self._flat[1], far_end_inside=self.far_end_inside)
 
 
 def run(
@@ -54,7 +58,7 @@ def run(
     """Run a search over events that are flat rows with `_time`."""
     first, *commands = _split(search, "|")
     if first:
-        rows = list(filter(_Search(first).matches, events))
+        rows = list(filter(_matching(first), events))
     else:
         name, _, rest = commands.pop(0).partition("\n")
         assert name == "multisearch"
@@ -211,6 +215,11 @@ def _in_network(value: str, network: str) -> bool:
         return False
 
 
+@lru_cache(1_000)
+def _matching(text: str) -> Callable[[Row], bool]:
+    return _Search(text).matches
+
+
 class _Eval:
     """An expression of eval or where: a comparison with null is null, which is not true."""
 
@@ -325,14 +334,19 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+@lru_cache(1_000)
+def _value(text: str) -> Callable[[Row], Any]:
+    return _Eval(text).value
+
+
 def _where(text: str, rows: list[Row]) -> Iterator[Row]:
-    condition = _Eval(text).value
+    condition = _value(text)
     return (row for row in rows if condition(row))
 
 
 def _eval(text: str, rows: list[Row]) -> Iterator[Row]:
     assignments = [part.partition("=") for part in _split(text, ",")]
-    parsed = [(name.strip(), _Eval(value).value) for name, _, value in assignments]
+    parsed = [(name.strip(), _value(value)) for name, _, value in assignments]
     for row in rows:
         new = dict(row)
         for name, value in parsed:
@@ -441,7 +455,7 @@ def _name(text: str) -> str:
 
 
 def _search(text: str, rows: list[Row]) -> Iterator[Row]:
-    return filter(_Search(text).matches, rows)
+    return filter(_matching(text), rows)
 
 
 def _spath(text: str, rows: list[Row]) -> Iterator[Row]:

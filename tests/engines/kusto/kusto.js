@@ -220,11 +220,20 @@ function table(node, data, input) {
   }
 }
 
-function answer({ query, rows }) {
+const analyses = new Map(); // what was found of the queries that were asked last: parsing costs more than running
+function analysis(query) {
+  if (analyses.has(query)) return analyses.get(query);
   const code = K.KustoCode.ParseAndAnalyze(query, globals), found = code.GetDiagnostics(), problems = [];
   for (let i = 0; i < found.Count; i++) problems.push(`${found.getItem(i).Code}: ${found.getItem(i).Message}`);
   const statements = code.Syntax.GetDescendants(K.Syntax.ExpressionStatement);
   if (!problems.length && (code.Kind !== 'Query' || statements.Count !== 1)) problems.push('this is not one query');
+  if (analyses.size === 100) analyses.clear();
+  analyses.set(query, { code, problems, statements });
+  return analyses.get(query);
+}
+
+function answer({ query, rows }) {
+  const { code, problems, statements } = analysis(query);
   if (problems.length) return { problems };
   const columns = Object.fromEntries(columnsOf(code.ResultType).map(column => [column.Name, column.Type.Name]));
   return { problems, columns, rows: rows && table(children(statements.getItem(0))[0], rows).rows };
