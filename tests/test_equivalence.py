@@ -18,7 +18,7 @@ from sigma.pipelines.keywatch._pack import PACK
 
 import oracle
 from conftest import CORRELATING
-from engines import Engine, only
+from engines import Engine
 from events import MALLORY, Scenario, denied, histories, scenarios
 from packs import counting_names, written
 

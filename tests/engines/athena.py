@@ -28,8 +28,6 @@ _JDK = 25
 _OPTIONS = (
     *("--sun-misc-unsafe-memory-access=allow", "--enable-native-access=ALL-UNNAMED"),
     *("--add-modules", "jdk.incubator.vector"),
-    # Each query is compiled to code that runs once: the quick compiler and collector halve what it costs.
-    *("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
 )
 #: Events in one INSERT.
 _AT_ONCE = 5_000
@@ -194,4 +192,3 @@ def _text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
