@@ -1,4 +1,4 @@
-"""The pack under pySigma 2: the same bytes for every target, and what it has mended, so that the move is a pin's change.
+"""The pack under pySigma 2: the same bytes for every target, and what it has mended. So the move is a change of a pin.
 
 The stock backends for Splunk and Elasticsearch ask for pySigma below 2, but run with it. `make .venv/.installed-dev`
 installs it beside the one that is pinned.
