@@ -18,7 +18,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from packaging.specifiers import SpecifierSet
 from sigma.pipelines.keywatch._pack import PACK, read_yaml
-from sigma.plugins import SigmaPluginDirectory
+from sigma.plugins import SigmaPluginCapability, SigmaPluginDirectory
 
 import oracle
 from keywatch.conversion import upstream as module
@@ -185,6 +185,7 @@ def test_the_entry_for_the_plugin_directory_is_valid() -> None:
     assert plugin.project_url == project["urls"]["Homepage"]
     assert plugin.report_issue_url == f"{project['urls']['Issues']}/new"
     assert len(plugin.description) <= 120
+    assert plugin.capabilities == set(SigmaPluginCapability)  # tests/test_correlations.py has each of the types
     [needed] = [one for one in project["dependencies"] if one.startswith("pysigma>")]
     allowed = SpecifierSet(needed.removeprefix("pysigma"))
     assert all(plugin.pysigma_version.contains(one) == (one in allowed) for one in ("1.4.0", "1.5.0", "1.9.9", "2.0.1"))
