@@ -13,6 +13,7 @@ from sigma.pipelines.keywatch._mapping import StrictFieldMapping
 from sigma.pipelines.keywatch._pack import PACK, guides
 
 import oracle
+from conftest import ENGINES
 from keywatch.conversion.targets import TARGETS
 from keywatch.hunting.shapes import KNOWN, PASSED, SHAPES
 
@@ -223,3 +224,21 @@ def test_the_table_for_athena_is_that_of_the_tests() -> None:
     table = (ROOT / "tests/engines/trino/athena.sql").read_text(encoding="utf-8")
     wanted = table.partition("cloudtrail_logs_pp (")[2].partition(',\n    "timestamp"')[0]
     assert "".join(columns.split()) == "".join(wanted.split())
+
+
+#: A command of pytest on a page: the files, and what is chosen in them.
+_PYTEST = re.compile(r'pytest ((?:tests/\w+\.py ?)+)(?:-k ("[^"]+"|\w+))?')
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_what_a_page_says_was_checked_has_a_command_that_is_there(page: Path) -> None:
+    """Each page with such a section names what repeats it; and each command on a page finds its files and tests."""
+    text = page.read_text(encoding="utf-8")
+    for section in re.split(r"^## ", text, flags=re.MULTILINE):
+        if re.match("What was checked|How it is tested|Defects of", section):
+            assert _PYTEST.search(" ".join(section.split())) or "`make test`" in section
+    for files, chosen in _PYTEST.findall(" ".join(text.split())):
+        sources = {path: (ROOT / path).read_text(encoding="utf-8") for path in files.split()}
+        names = [*ENGINES, *sources, *re.findall(r"^def (test_\w+)", "\n".join(sources.values()), re.MULTILINE)]
+        for word in set(chosen.strip('"').split()) - {"and", "or", "not"}:
+            assert any(word in name for name in names), (files, word)

@@ -271,11 +271,12 @@ def test_make_has_each_command(tmp_path: Path) -> None:
         "backtest", "--report", "r r.html", "--max-per-week", "2", "--write", "w", "--", "x",
     ]  # fmt: skip
     assert given(make("upstream", "OUT=a b", folder=tmp_path)) == ["upstream", "--", "a b"]
+    assert given(make("regression", "RULES=a 'b c'", folder=tmp_path)) == ["regression", "--", "a", "b c"]
     on = "athena://default?workgroup=a b"
     assert given(make("hunt", f"ON={on}", "FROM=2026-11-20", "TO=2026-11-21", "FORMAT=csv", folder=tmp_path)) == [
         "hunt", "--on", on, "--from", "2026-11-20", "--to", "2026-11-21", "--format", "csv", "--",
     ]  # fmt: skip
-    for goal in ("convert", "hunt", "backtest", "simulate", "upstream"):
+    for goal in ("convert", "hunt", "backtest", "simulate", "upstream", "regression"):
         done = make(goal, folder=tmp_path)
         assert (done.returncode, f"make {goal} needs " in done.stderr) == (2, True)
 

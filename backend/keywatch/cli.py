@@ -77,6 +77,7 @@ for command in (
     converting.targets,
     converting.settings,
     converting.upstream,
+    converting.regression,
     explaining.rules,
     explaining.explain,
 ):

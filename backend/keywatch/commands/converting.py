@@ -1,4 +1,4 @@
-"""The commands that write what a SIEM, or SigmaHQ, takes: convert, upstream, targets, settings."""
+"""The commands that write what a SIEM, or SigmaHQ, takes: convert, upstream, regression, targets, settings."""
 
 from __future__ import annotations
 
@@ -95,12 +95,36 @@ def format_of(target: str, name: str | None) -> str:
 def upstream(folder: Path) -> None:
     """Write what a pull request to SigmaHQ needs.
 
-    FOLDER, a checkout of SigmaHQ/sigma or any other, gets the pack's rules and the request's text.
+    FOLDER, a checkout of SigmaHQ/sigma or any other, gets the pack's rules, samples that they match, and the request's
+    text.
     """
     from keywatch.conversion.upstream import upstream as run
 
     for path in run(folder):
         click.echo(printable(str(path)))
+
+
+@click.command(cls=Examples, examples=("keywatch upstream pull-request", "keywatch regression pull-request"))
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="PATHS...")
+def regression(paths: tuple[Path, ...]) -> None:
+    """Run the samples of SigmaHQ's regression_data.
+
+    PATHS are rules, or folders of them, in a checkout of SigmaHQ/sigma or in what `keywatch upstream` wrote. Each
+    CloudTrail rule that names samples (regression_tests_path) has to match them; other logs and EVTX are not read.
+
+    Exit status: 0 when all passed, 1 when a sample does not raise its rule, 2 when one could not be tried.
+    """
+    from collections import Counter
+
+    from keywatch.hunting.regression import FAILED, PASSED, UNTRIED, tried
+
+    outcomes: Counter[str] = Counter()
+    for one in tried(paths):
+        outcomes[one.outcome] += 1
+        click.echo(printable(f"{one.outcome:8}{one.rule}") + (f": {one.why}" if one.why else ""))
+    told = ", ".join(f"{outcomes[outcome]} {outcome}" for outcome in (PASSED, FAILED, UNTRIED))
+    click.echo(f"{counted(outcomes.total(), 'rule')} with samples: {told}", err=True)
+    sys.exit(1 if outcomes[FAILED] else 2 if outcomes[UNTRIED] or not outcomes else 0)
 
 
 @click.command()
