@@ -225,6 +225,12 @@ def rules_of(says: dict[str, Any], window: int = WINDOW) -> list[dict[str, Any]]
     return list(rules.values())
 
 
+def correlated(says: dict[str, Any], window: int) -> list[dict[str, Any]]:
+    """Return a correlation after the rules that it stands on, with a window of so many seconds."""
+    rule = {"title": "Correlation", "name": "correlation", "correlation": says | {"timespan": f"{window}s"}}
+    return [*rules_of(says, window), rule]
+
+
 def needs(says: dict[str, Any]) -> set[str]:
     """Return what a correlation asks of an engine that not all have."""
     condition = says.get("condition", {})
@@ -248,8 +254,7 @@ def test_what_is_found_is_what_the_definition_says(
     case: str, engine_name: str, engines: EngineOf, tmp_path: Path
 ) -> None:
     engine, says, window = engines(engine_name), CASES[case], WINDOWS.get(engine_name, WINDOW)
-    correlated = {"title": "Correlation", "name": "correlation", "correlation": says | {"timespan": f"{window}s"}}
-    path = written([*rules_of(says, window), correlated], tmp_path)
+    path = written(correlated(says, window), tmp_path)
     if needs(says) & LACKS[engine_name]:
         with pytest.raises(UserError, match=REFUSED):
             engine.converted(rules=[path])
@@ -350,8 +355,8 @@ def test_what_the_stock_conversion_misses(
     says: dict[str, Any], names: list[str], engines: EngineOf, tmp_path: Path
 ) -> None:
     engine, events = engines("esql"), straddling(names)
-    correlated = {"title": "Correlation", "name": "correlation", "correlation": says | {"timespan": "1m"}}
-    path = written([*rules_of(says), correlated], tmp_path)
+    rule = {"title": "Correlation", "name": "correlation", "correlation": says | {"timespan": "1m"}}
+    path = written([*rules_of(says), rule], tmp_path)
     [[query]] = engine.converted(rules=[path], method="stats").queries.values()
     assert list(engine.rows(query, events)) == []
     [[query]] = engine.converted(rules=[path]).queries.values()
@@ -377,8 +382,8 @@ def test_what_completes_has_only_the_fields_of_its_group(
     says: dict[str, Any], reason: str | None, tmp_path: Path
 ) -> None:
     says = correlation(type="temporal_ordered", rules=["many", "two"], timespan="1m") | says
-    correlated = {"title": "Correlation", "name": "correlation", "correlation": says}
-    path = written([*rules_of({"rules": ["many", "two"]}), correlated], tmp_path)
+    outer = {"title": "Correlation", "name": "correlation", "correlation": says}
+    path = written([*rules_of({"rules": ["many", "two"]}), outer], tmp_path)
     said = [problem.message for problem in attempted("duckdb", rules=[path]).problems]
     assert len(said) == (reason is not None)
     assert all(str(reason) in message for message in said)
