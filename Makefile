@@ -89,7 +89,7 @@ lint: $(VENV)/.installed-dev
 # Write the golden files and the tables of docs/equivalence.md and docs/fields.md anew: look at the diff.
 golden: $(VENV)/.installed-dev
 	KEYWATCH_WRITE_GOLDEN=1 $(BIN)/python -m pytest -q tests/test_golden.py \
-	    tests/test_docs.py tests/test_equivalence.py -k "not test_equivalence or column or the_page"
+	    tests/test_docs.py tests/test_types.py tests/test_equivalence.py -k "not test_equivalence or column or the_page"
 
 # Write the table of ATT&CK's names anew from a bundle of github.com/mitre-attack/attack-stix-data.
 attack: $(VENV)/.installed

@@ -5,6 +5,7 @@ The definitions here are written out over all subsets of a window, and share no 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cache
 from itertools import product
@@ -18,7 +19,11 @@ from hypothesis import strategies as st
 from engines import Engine
 from events import denied
 from keywatch.errors import UserError
-from packs import one_rule, written
+from keywatch.hunting.cases import cases, look_behind
+from keywatch.hunting.coverage import Coverage
+from keywatch.hunting.hunt import decoded, hunting
+from keywatch.hunting.selection import Selection
+from packs import attempted, converted, one_rule, queries, written
 
 Event = dict[str, Any]
 EngineOf = Callable[[str], Engine]
@@ -26,6 +31,7 @@ EngineOf = Callable[[str], Engine]
 WINDOW, WINDOWS = 10, {"datadog": 60}
 #: The base rules: one matches an event of its own name; `any` matches each, so that one event can match two.
 RULES = {"one": "ListOne", "two": "ListTwo", "three": "ListThree", "any": "List*"}
+WHO = {"who": {"one": "userIdentity.arn", "two": "userAgent"}}
 NAMES = ["ListOne", "ListTwo", "ListThree"]
 TOKENS = "additionalEventData.inputTokens"
 PRINCIPALS = ["arn:aws:iam::111122223333:user/a", "arn:aws:iam::111122223333:user/b"]
@@ -39,18 +45,19 @@ REFUSED = "|".join(
     ]
 )
 MEASURES = {"value_sum", "value_avg"}
+NESTED = "a correlation of correlations"
 #: Engine → what it has no form for: types, and `aliases` and `ungrouped`.
 LACKS: dict[str, set[str]] = {
     "duckdb": set(),
     "athena": set(),
     "lake": set(),
     "securitylake": set(),
-    "spl": set(),
-    "spl-far-end-out": set(),
-    "opensearch": {"aliases"},
-    "sentinel": set(),
-    "esql": MEASURES,
-    "datadog": MEASURES | {"aliases", "ungrouped", "a list of fields", "a chain of three"},
+    "spl": {NESTED},
+    "spl-far-end-out": {NESTED},
+    "opensearch": {"aliases", NESTED},
+    "sentinel": {NESTED},
+    "esql": MEASURES | {NESTED},
+    "datadog": MEASURES | {"aliases", "ungrouped", "a list of fields", "a chain of three", NESTED},
 }
 
 
@@ -63,6 +70,23 @@ def correlation(**says: Any) -> dict[str, Any]:
     return group | says
 
 
+#: Correlations that others have among their rules; their window is half as long.
+INNER: dict[str, dict[str, Any]] = {
+    "many": correlation(type="event_count", rules=["any"], condition={"gte": 2}),
+    "regions": correlation(
+        type="value_count",
+        rules=["one", "two"],
+        condition={"field": "awsRegion", "gte": 2},
+        **{"group-by": ["userIdentity.arn", "userAgent"]},
+    ),
+    "tokens": correlation(type="value_avg", rules=["any"], condition={"field": TOKENS, "gt": 20}),
+    "both": correlation(type="temporal", rules=["one", "any"]),
+    "chain": correlation(type="temporal_ordered", rules=["many", "three"]),
+    "choice": correlation(
+        type="temporal", rules=["one", "two", "three"], condition="one and (two or three)", ungrouped=True
+    ),
+    "alias": correlation(type="temporal_ordered", rules=["one", "two"], aliases=WHO, **{"group-by": ["who"]}),
+}
 CASES: dict[str, dict[str, Any]] = {
     "events": correlation(type="event_count", rules=["any"], condition={"gte": 3}),
     "events of two rules": correlation(type="event_count", rules=["one", "any"], condition={"gt": 2}),
@@ -87,7 +111,19 @@ CASES: dict[str, dict[str, Any]] = {
     "another name in each rule": correlation(
         type="temporal",
         rules=["one", "two"],
-        aliases={"who": {"one": "userIdentity.arn", "two": "userAgent"}},
+        aliases=WHO,
+        **{"group-by": ["who"]},
+    ),
+    "one, and then a chain that begins with many": correlation(type="temporal_ordered", rules=["one", "chain"]),
+    "events that complete rules": correlation(type="event_count", rules=["both"], condition={"gte": 3}),
+    "Regions and a mean": correlation(type="temporal", rules=["regions", "tokens"]),
+    "a choice, in no group": correlation(
+        type="event_count", rules=["choice", "three"], condition={"gt": 2}, ungrouped=True
+    ),
+    "an alias of an alias": correlation(
+        type="temporal",
+        rules=["alias", "three"],
+        aliases={"who": {"alias": "who", "three": "userIdentity.arn"}},
         **{"group-by": ["who"]},
     ),
 }
@@ -97,12 +133,11 @@ def time_of(event: Event) -> int:
     return int(event["eventTime"][17:19]) + 60 * int(event["eventTime"][14:16])
 
 
-def group_of(says: dict[str, Any], event: Event, rule: str) -> str:
+def group_of(says: dict[str, Any], event: Event, rule: str) -> tuple[str, ...]:
     """Return the group that an event is in by a rule that it matches; an alias may be another field for each rule."""
-    if "group-by" not in says:
-        return ""
-    field = says.get("aliases", {}).get("who", {}).get(rule, "userIdentity.arn")
-    return str(event["userIdentity"]["arn"] if field == "userIdentity.arn" else event[field])
+    meant = {alias: fields[rule] for alias, fields in says.get("aliases", {}).items()}
+    fields = [meant.get(name, name) for name in says.get("group-by", [])]
+    return tuple(event["userIdentity"]["arn"] if field == "userIdentity.arn" else event[field] for field in fields)
 
 
 def completes(says: dict[str, Any], window: list[tuple[str, Event]]) -> bool:
@@ -115,11 +150,10 @@ def completes(says: dict[str, Any], window: list[tuple[str, Event]]) -> bool:
         fields = fields if isinstance(fields, list) else [fields]
         values = {tuple(event[field] for field in fields) for _, event in window}
         return len(values) >= int(condition.get("gte", condition.get("gt", 0) + 1))
-    if says["type"] in ("value_sum", "value_avg"):
+    if says["type"] in MEASURES:
         # An event that matches two rules, or was delivered twice, is one event.
-        events = {event["eventID"]: event["additionalEventData"]["inputTokens"] for _, event in window}
-        numbers = [number for number in events.values() if number is not None]
-        measured = sum(numbers) / (len(numbers) if says["type"] == "value_avg" else 1) if numbers else 0
+        numbers = {event["eventID"]: event["additionalEventData"]["inputTokens"] for _, event in window}.values()
+        measured = sum(numbers) / (len(numbers) if says["type"] == "value_avg" else 1)
         return bool(measured >= condition["gte"] if "gte" in condition else measured > condition["gt"])
     if says["type"] == "temporal_ordered":
         chains = product(*([time_of(event) for rule, event in window if rule == name] for name in rules))
@@ -129,15 +163,24 @@ def completes(says: dict[str, Any], window: list[tuple[str, Event]]) -> bool:
     return len(seen) >= int((condition or {"gte": len(rules)})["gte"])
 
 
-def wanted(says: dict[str, Any], events: list[Event], window: int) -> set[str]:
-    """Return the groups in which some event completes the correlation, in a window of so many seconds."""
-    matches = [
-        (rule, event) for event in events for rule in says["rules"] if RULES[rule] in (event["eventName"], "List*")
-    ]
-    return {
-        group
+def completing(says: dict[str, Any], events: list[Event], window: int) -> list[tuple[tuple[str, ...], Event]]:
+    """Return the events that complete a correlation, in a window of so many seconds, each with its group."""
+    matches: list[tuple[str, Event]] = []
+    for rule in says["rules"]:
+        if inner := INNER.get(rule):
+            # An alias is what the next correlation knows a group by.
+            for group, event in completing(inner, events, window // 2):
+                matches.append((rule, event | dict(zip(inner.get("group-by", []), group, strict=True))))
+        else:
+            matches += [(rule, event) for event in events if RULES[rule] in (event["eventName"], "List*")]
+    if says["type"] in MEASURES:  # what has no number takes no part
+        matches = [match for match in matches if match[1]["additionalEventData"]["inputTokens"] is not None]
+    return [
+        (group, end)
         for end_rule, end in matches
         for group in [group_of(says, end, end_rule)]
+        # A chain is completed by the last event of it.
+        if says["type"] != "temporal_ordered" or end_rule == says["rules"][-1]
         if completes(
             says,
             [
@@ -146,7 +189,12 @@ def wanted(says: dict[str, Any], events: list[Event], window: int) -> set[str]:
                 if group_of(says, event, rule) == group and 0 <= time_of(end) - time_of(event) <= window
             ],
         )
-    }
+    ]
+
+
+def wanted(says: dict[str, Any], events: list[Event], window: int) -> set[str]:
+    """Return the groups in which some event completes the correlation, in a window of so many seconds."""
+    return {" ".join(group) for group, _ in completing(says, events, window)}
 
 
 @st.composite
@@ -166,9 +214,22 @@ def histories(draw: st.DrawFn, window: int) -> list[Event]:
     return events
 
 
-def rules_of(says: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a correlation after its base rules."""
-    return [one_rule({"eventName": RULES[name]}, title=name, name=name) for name in says["rules"]]
+def rules_of(says: dict[str, Any], window: int = WINDOW) -> list[dict[str, Any]]:
+    """Return the rules that a correlation stands on."""
+    rules: dict[str, dict[str, Any]] = {}
+    for name in says["rules"]:
+        if inner := INNER.get(name):
+            rules |= {rule["name"]: rule for rule in rules_of(inner, window // 2)}
+            rules[name] = {"title": name, "name": name, "correlation": inner | {"timespan": f"{window // 2}s"}}
+        else:
+            rules[name] = one_rule({"eventName": RULES[name]}, title=name, name=name)
+    return list(rules.values())
+
+
+def correlated(says: dict[str, Any], window: int) -> list[dict[str, Any]]:
+    """Return a correlation after the rules that it stands on, with a window of so many seconds."""
+    rule = {"title": "Correlation", "name": "correlation", "correlation": says | {"timespan": f"{window}s"}}
+    return [*rules_of(says, window), rule]
 
 
 def needs(says: dict[str, Any]) -> set[str]:
@@ -183,6 +244,8 @@ def needs(says: dict[str, Any]) -> set[str]:
         needed.add("aliases")
     if "group-by" not in says:
         needed.add("ungrouped")
+    if inside := [INNER[name] for name in says["rules"] if name in INNER]:
+        needed |= {NESTED}.union(*map(needs, inside))
     return needed
 
 
@@ -192,8 +255,7 @@ def test_what_is_found_is_what_the_definition_says(
     case: str, engine_name: str, engines: EngineOf, tmp_path: Path
 ) -> None:
     engine, says, window = engines(engine_name), CASES[case], WINDOWS.get(engine_name, WINDOW)
-    correlated = {"title": "Correlation", "name": "correlation", "correlation": says | {"timespan": f"{window}s"}}
-    path = written([*rules_of(says), correlated], tmp_path)
+    path = written(correlated(says, window), tmp_path)
     if needs(says) & LACKS[engine_name]:
         with pytest.raises(UserError, match=REFUSED):
             engine.converted(rules=[path])
@@ -246,6 +308,8 @@ def flooded(window: int) -> dict[str, tuple[dict[str, Any], bool]]:
         "a condition": (correlation(type="temporal", rules=["one", "two"], condition="one and two"), True),
         "in order": (correlation(type="temporal_ordered", rules=["two", "one"]), True),
         "in the other order": (correlation(type="temporal_ordered", rules=["one", "two"]), False),
+        "many, and then one": (correlation(type="temporal_ordered", rules=["many", "one"]), True),
+        "many, and then another": (correlation(type="temporal_ordered", rules=["many", "two"]), False),
     }
 
 
@@ -266,7 +330,8 @@ def test_a_flood_of_one_principal(engine_name: str, engines: EngineOf, tmp_path:
         {"title": name, "name": name, "correlation": says | {"timespan": f"{window}s"}}
         for name, (says, _) in cases.items()
     ]
-    conversion = engine.converted(rules=[written([*rules_of({"rules": ["one", "two", "three"]}), *rules], tmp_path)])
+    names = [name for says, _ in cases.values() for name in says["rules"]]
+    conversion = engine.converted(rules=[written([*rules_of({"rules": names}, window), *rules], tmp_path)])
     found = engine.found(conversion, events)
     titles = {conversion.rules[name].title: bool(alerts) for name, alerts in found.items()}
     assert titles == {name: wanted for name, (_, wanted) in cases.items()}
@@ -293,8 +358,8 @@ def test_what_the_stock_conversion_misses(
     says: dict[str, Any], names: list[str], engines: EngineOf, tmp_path: Path
 ) -> None:
     engine, events = engines("esql"), straddling(names)
-    correlated = {"title": "Correlation", "name": "correlation", "correlation": says | {"timespan": "1m"}}
-    path = written([*rules_of(says), correlated], tmp_path)
+    rule = {"title": "Correlation", "name": "correlation", "correlation": says | {"timespan": "1m"}}
+    path = written([*rules_of(says), rule], tmp_path)
     [[query]] = engine.converted(rules=[path], method="stats").queries.values()
     assert list(engine.rows(query, events)) == []
     [[query]] = engine.converted(rules=[path]).queries.values()
@@ -303,3 +368,51 @@ def test_what_the_stock_conversion_misses(
     inside = [event | {"eventTime": event["eventTime"].replace("10:01", "10:00")} for event in events]
     [[query]] = engine.converted(rules=[path], method="stats").queries.values()
     assert len(list(engine.rows(query, inside))) == 1
+
+
+@pytest.mark.parametrize(
+    ("says", "reason"),
+    [
+        ({"group-by": ["userAgent"]}, "'userAgent' is none of them; add it to its group-by"),
+        ({}, None),
+        ({"group-by": ["who"], "aliases": {"who": {"many": "awsRegion", "two": "awsRegion"}}}, "'awsRegion' is none"),
+        ({"group-by": ["who"], "aliases": {"who": {"two": "userAgent"}}}, "alias 'who' names no field of rule 'many'"),
+        ({"rules": ["many", "correlation"]}, "rule 'Correlation' refers to itself, by way of 'correlation'"),
+        ({"type": "value_count", "condition": {"field": "awsRegion", "gte": 2}}, "'awsRegion' is none of them"),
+    ],
+)
+def test_what_completes_has_only_the_fields_of_its_group(
+    says: dict[str, Any], reason: str | None, tmp_path: Path
+) -> None:
+    says = correlation(type="temporal_ordered", rules=["many", "two"], timespan="1m") | says
+    outer = {"title": "Correlation", "name": "correlation", "correlation": says}
+    path = written([*rules_of({"rules": ["many", "two"]}), outer], tmp_path)
+    said = [problem.message for problem in attempted("duckdb", rules=[path]).problems]
+    assert len(said) == (reason is not None)
+    assert all(str(reason) in message for message in said)
+
+
+def test_aliases_and_rules_may_name_a_rule_by_its_name_and_its_id(tmp_path: Path) -> None:
+    one, two = rules_of({"rules": ["one", "two"]})
+    one["id"] = "11111111-1111-4111-8111-111111111111"
+    says = CASES["another name in each rule"] | {"rules": [one["id"], "two"], "timespan": "1m"}
+    path = written([one, two, {"title": "Correlation", "correlation": says}], tmp_path)
+    [query] = queries("duckdb", rules=[path]).values()
+    assert """WHEN 'one' THEN "userIdentity.arn" WHEN 'two' THEN "userAgent\"""" in query
+
+
+def test_what_is_behind_a_correlation_of_correlations_began_before_it(tmp_path: Path) -> None:
+    """The alert begins with the second call, which completes `many`; both calls are behind it."""
+    calls = [denied(second, 0, name=name) for second, name in [(0, "ListOne"), (4, "ListOne"), (6, "ListTwo")]]
+    for number, call in enumerate(calls):
+        call["eventID"] = f"00000000-0000-4000-8000-{number:012}"
+    trail = tmp_path / "trail.json"
+    trail.write_text(json.dumps({"Records": calls}), encoding="utf-8")
+    says = correlation(type="temporal_ordered", rules=["many", "two"], timespan="10s")
+    path = written([*rules_of(says), {"title": "Correlation", "correlation": says}], tmp_path)
+    coverage = Coverage()
+    with hunting(converted("duckdb", rules=[path]), [str(trail)], Selection(), coverage) as alerts:
+        look_behind(alerts, coverage)
+        [alert], [case] = decoded(alerts), cases(alerts)
+    assert (alert.first_seen, alert.events) == ("2026-11-20T10:00:04Z", 2)
+    assert (case.first_seen.second, case.events) == (0, 3)

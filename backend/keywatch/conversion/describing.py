@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sigma.backends.keywatch._conditions import MEASURES, passes
 from sigma.backends.keywatch._correlation import Correlation, Rule
-from sigma.backends.keywatch._sliding import MEASURES, passes
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionOR
 from sigma.pipelines.keywatch._fields import ELEMENTS
 from sigma.rule import SigmaRule

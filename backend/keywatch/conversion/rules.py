@@ -13,7 +13,7 @@ from sigma.backends.keywatch._repairs import fits
 from sigma.collection import SigmaCollection
 from sigma.exceptions import SigmaRuleLocation
 from sigma.filters import SigmaFilter  # type: ignore[attr-defined]
-from sigma.pipelines.keywatch._fields import cloudtrail_names
+from sigma.pipelines.keywatch._fields import below, cloudtrail_names
 from sigma.pipelines.keywatch._pack import PACK
 from sigma.rule import SigmaDetection, SigmaRule
 from sigma.types import SigmaFieldReference
@@ -170,17 +170,18 @@ def _tell_titles_apart(rules: Iterable[Rule]) -> None:
 def fields_used(rules: Iterable[Rule]) -> list[str]:
     """Return CloudTrail's names of the fields that converted rules, and those they refer to, match, count and show."""
     found: dict[str, None] = {}
-    for rule in rules:
+    all_rules = {id(one): one for output in rules for one in [*below(output), output]}
+    for rule in all_rules.values():
         names: list[str] = list(rule.fields)
+        original = cloudtrail_names(rule)
         correlation = Correlation.of(rule)
         if correlation is not None:
-            found |= dict.fromkeys(fields_used(reference.rule for reference in correlation.rule.referenced_rules))
             aliases = {alias.alias: alias.mapping.values() for alias in correlation.rule.aliases}
-            names += [name for key in correlation.keys for name in aliases.get(key, [key])]
+            keys = [name for key in correlation.keys for name in aliases.get(key, [key])]
+            names += [name for name in keys if name in original]  # not what a correlation inside calls something
         elif isinstance(rule, SigmaRule):
             for detection in rule.detection.detections.values():
                 names += _item_fields(detection)
-        original = cloudtrail_names(rule)
         found |= dict.fromkeys(original.get(name, name) for name in names)
     return list(found)
 

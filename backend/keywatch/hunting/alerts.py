@@ -9,7 +9,7 @@ import msgspec
 import pyarrow as pa
 from sigma.backends.keywatch._correlation import Correlation, Rule, id_of
 from sigma.backends.keywatch._sql_text import literal
-from sigma.pipelines.keywatch._fields import ELEMENTS
+from sigma.pipelines.keywatch._fields import ELEMENTS, below
 
 from keywatch.conversion.convert import Conversion
 from keywatch.hunting.coverage import Coverage
@@ -59,7 +59,9 @@ class Alerts:
         correlations = [rule for rule in conversion.rules.values() if Correlation.of(rule)]
         #: Those that are alerts by themselves; then those that only correlations refer to. Numbers are places here.
         self.singles = [rule for rule in conversion.rules.values() if not Correlation.of(rule)]
-        self.parts = list(_parts(correlations, {id(rule) for rule in self.singles}))
+        singles = {id(rule): rule for rule in self.singles}
+        parts = {id(part): part for rule in correlations for part in below(rule) if not Correlation.of(part)}
+        self.parts = [part for key, part in parts.items() if key not in singles]
         self.rules: list[Rule] = [*self.singles, *self.parts, *correlations]
         self._numbers = {id(rule): number for number, rule in enumerate(self.rules)}
         connection.execute(_TABLES)
@@ -149,9 +151,9 @@ class Alerts:
             query = f"SELECT {_LINE} AS line FROM ({self.relation(when)}) ORDER BY {ORDER}"  # noqa: S608
             yield from texts(self.connection, query)
 
-    def part_numbers(self, rule: Rule) -> list[int]:
-        """Return the numbers of the rules of single events that a correlation refers to, directly or not."""
-        return [self._numbers[id(part)] for part in _parts([rule], set())]
+    def number(self, rule: Rule) -> int:
+        """Return the number of a rule, be it an alert by itself or only one that correlations refer to."""
+        return self._numbers[id(rule)]
 
     def match_parts(self, coverage: Coverage) -> None:
         """Look which events are matched by the rules that correlations refer to: what is behind their alerts."""
@@ -165,17 +167,6 @@ def texts(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[memoryv
         _, offsets, data = column.buffers()
         ends = memoryview(offsets).cast("q")
         yield memoryview(data)[ends[column.offset] : ends[column.offset + len(column)]]
-
-
-def _parts(rules: Sequence[Rule], known: set[int]) -> Iterator[Rule]:
-    """Yield the rules of single events that correlations refer to, each once."""
-    for rule in rules:
-        for reference in getattr(rule, "referenced_rules", ()):
-            if Correlation.of(reference.rule):
-                yield from _parts([reference.rule], known)
-            elif id(reference.rule) not in known:
-                known.add(id(reference.rule))
-                yield reference.rule
 
 
 def _head(rule: Rule) -> str:

@@ -166,7 +166,12 @@ def _result(name: str, rule: Rule) -> RuleResult:
 
 
 def _has_grid(correlation: Correlation) -> bool:
-    """Tell whether thresholds of the grid say something about a correlation: hundreds of events are none of them."""
+    """Tell whether thresholds of the grid say something about a correlation: hundreds of events are none of them.
+
+    Nor do windows that become those of the correlations inside too.
+    """
+    if correlation.inner:
+        return False
     if correlation.type == "event_count":
         return correlation.least is not None and correlation.least <= THRESHOLDS[-1]
     return correlation.type == "value_count"

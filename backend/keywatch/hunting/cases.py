@@ -12,7 +12,6 @@ from typing import Any, Self
 
 import msgspec
 from sigma.backends.keywatch._correlation import Correlation, Rule
-from sigma.correlations import SigmaCorrelationRule
 
 from keywatch.hunting.alerts import ORDER, Alerts, texts
 from keywatch.hunting.columns import RAW
@@ -108,13 +107,13 @@ def look_behind(alerts: Alerts, coverage: Coverage) -> None:
         correlation = Correlation.of(rule)
         if correlation is None:
             continue
-        for part in alerts.part_numbers(rule):
-            keys = ", ".join(map(alerts.quoted, _keys(correlation, alerts.rules[part])))
+        for part, names, before in _parts(correlation):
+            keys = ", ".join(map(alerts.quoted, names))
             parts.append(
                 "SELECT found.rule, found.rowid, NULL, event FROM found"  # noqa: S608
                 f" JOIN cloudtrail ON found.rule = {number} AND keys = [{keys}]::VARCHAR[]"
-                ' AND "eventTime" BETWEEN found.first_seen AND found.last_seen'
-                f" JOIN matches ON matches.event = cloudtrail.rowid AND matches.rule = {part}"
+                f' AND "eventTime" BETWEEN found.first_seen - INTERVAL {before} SECONDS AND found.last_seen'
+                f" JOIN matches ON matches.event = cloudtrail.rowid AND matches.rule = {alerts.number(part)}"
             )
     connection = alerts.connection
     # An event that two rules of a correlation match is there once.
@@ -125,17 +124,30 @@ def look_behind(alerts: Alerts, coverage: Coverage) -> None:
         connection.execute(f"INSERT INTO facts SELECT number, $1, first, total FROM ({query})", [label])  # noqa: S608
 
 
-def _keys(correlation: Correlation, part: Rule) -> Iterator[str]:
-    """Yield the fields that one of a correlation's rules is grouped by."""
-    rule: SigmaCorrelationRule = correlation.rule
-    aliases = {
-        alias.alias: field
-        for alias in rule.aliases
-        for reference, field in alias.mapping.items()
-        if any(one.reference == reference.reference and one.rule is part for one in rule.referenced_rules)
-    }
-    for name in correlation.group:
-        yield aliases.get(name, name)
+def _parts(correlation: Correlation) -> Iterator[tuple[Rule, tuple[str, ...], int]]:
+    """Yield the rules of single events behind a correlation, directly or not.
+
+    With each are the fields that it is grouped by, and for how many seconds before the alert its events are behind it:
+    what completes a correlation inside began earlier.
+    """
+    known: dict[tuple[int, tuple[str, ...]], int] = {}
+    found: dict[tuple[int, tuple[str, ...]], Rule] = {}
+    todo = [(correlation, correlation.group, 0)]
+    while todo:
+        view, group, before = todo.pop()
+        for reference in view.rule.referenced_rules:
+            meant, inner = view.aliases_in(reference), Correlation.of(reference.rule)
+            names = tuple(meant.get(name, name) for name in group)
+            began = before + inner.window if inner else before
+            key = id(reference.rule), names
+            if known.get(key, -1) < began:
+                known[key] = began
+                if inner:
+                    todo.append((inner, names, began))
+                else:
+                    found[key] = reference.rule
+    for key, rule in found.items():
+        yield rule, key[1], known[key]
 
 
 def cases(alerts: Alerts) -> Iterator[Case]:

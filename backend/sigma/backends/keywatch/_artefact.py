@@ -66,8 +66,8 @@ class Detection:
         An event that arrives `ingest_delay` late is first seen by a run up to `interval` after that, and the window
         that ends with it must still be seen whole.
         """
-        window = self.correlation.window if self.correlation else 0
-        return window + self.schedule.interval + self.schedule.ingest_delay
+        reach = self.correlation.reach if self.correlation else 0
+        return reach + self.schedule.interval + self.schedule.ingest_delay
 
     @property
     def suppression(self) -> int:

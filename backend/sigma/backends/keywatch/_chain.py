@@ -8,8 +8,8 @@ times count as in order.
 
 from __future__ import annotations
 
+from sigma.backends.keywatch._conditions import condition_over_rules
 from sigma.backends.keywatch._correlation import Correlation
-from sigma.backends.keywatch._sliding import condition_over_rules
 from sigma.backends.keywatch._sql_text import literal
 
 

@@ -11,8 +11,10 @@ from sigma.correlations import (
     SigmaCorrelationCondition,
     SigmaCorrelationConditionOperator,
     SigmaCorrelationRule,
+    SigmaExtendedCorrelationCondition,
+    SigmaRuleReference,
 )
-from sigma.pipelines.keywatch._fields import OPTIONAL
+from sigma.pipelines.keywatch._fields import OPTIONAL, below
 from sigma.rule import SigmaRule
 from sigma.rule.attributes import SigmaLevel
 
@@ -53,7 +55,7 @@ class Correlation:
             counted, parts = (COMBINATION, tuple(fields)) if len(fields) > 1 else (fields[0], ())
             beyond = {SigmaCorrelationConditionOperator.GTE: 0, SigmaCorrelationConditionOperator.GT: 1}
             least = condition.count + beyond[condition.op] if condition.op in beyond else None
-        rules = tuple(str(ref.rule.name or ref.rule.id) for ref in rule.referenced_rules)
+        rules = tuple(name_of(reference.rule) for reference in rule.referenced_rules)
         return cls(rule, tuple(rule.group_by or ()), counted, parts, least, rules)
 
     @property
@@ -67,14 +69,54 @@ class Correlation:
         return self.rule.timespan.seconds
 
     @property
+    def kind(self) -> str:
+        """The type, and whether a condition over rules decides: what pySigma has a template for."""
+        extended = isinstance(self.rule.condition, SigmaExtendedCorrelationCondition)
+        return f"{self.type}_extended" if extended else self.type
+
+    @property
+    def inner(self) -> tuple[Self, ...]:
+        """The correlations among the rules referred to, each once."""
+        references = {id(reference.rule): reference.rule for reference in self.rule.referenced_rules}
+        return tuple(view for rule in references.values() if (view := type(self).of(rule)))
+
+    def aliases_in(self, reference: SigmaRuleReference) -> dict[str, str]:
+        """Return alias → the field that it stands for in a rule referred to.
+
+        Aliases may know the rule by its name, and the list of rules by its id: pySigma resolves only the latter.
+        """
+        known = (reference.reference, reference.rule.name, str(reference.rule.id))
+        return {
+            alias.alias: field
+            for alias in self.rule.aliases
+            for rule, field in alias.mapping.items()
+            if rule.reference in known
+        }
+
+    @property
+    def reach(self) -> int:
+        """How many seconds before an event there may be what it completes: correlations inside begin earlier."""
+        reaches: dict[int, int] = {}
+        for rule in [*below(self.rule), self.rule]:
+            if isinstance(rule, SigmaCorrelationRule):
+                inside = max((reaches.get(id(reference.rule), 0) for reference in rule.referenced_rules), default=0)
+                reaches[id(rule)] = rule.timespan.seconds + inside
+        return reaches[id(self.rule)]
+
+    @property
     def over_rules(self) -> bool:
         """Whether it matters which rule an event matches."""
         return self.type.startswith("temporal")
 
     @property
+    def tagged(self) -> bool:
+        """Whether an event is there once for each of the rules that it matches."""
+        return self.over_rules or bool(self.rule.aliases) or bool(self.inner)
+
+    @property
     def needs_ids(self) -> bool:
         """Whether an event must be told from another: where it can be there several times, and counts once."""
-        return self.type != "value_count" or len(self.rules) > 1
+        return self.type != "value_count" or len(self.rules) > 1 or self.tagged
 
     @property
     def enough(self) -> int:
@@ -91,22 +133,29 @@ class Correlation:
     @property
     def evidence(self) -> list[str]:
         """The fields that an alert shows besides its keys: those of the correlation and of its rules."""
-        rules = [reference.rule for reference in self.rule.referenced_rules]
+        rules = below(self.rule)
         # What a rule was given because it says nothing is not meant for the correlation, which says something itself.
         asked = [name for rule in rules if OPTIONAL not in rule.custom_attributes for name in rule.fields]
         names = [*self.parts, *asked, *self.rule.fields]
         return [name for name in dict.fromkeys(names) if name not in self.group and name != self.counted]
 
 
+def name_of(rule: Rule) -> str:
+    """Return what another rule refers to a rule by."""
+    return str(rule.name or rule.id)
+
+
 def in_order(rules: Iterable[Rule]) -> list[Rule]:
     """Return resolved rules so that each stands after those that it refers to."""
-    return sorted(rules, key=_depth)
+    depths: dict[int, int] = {}
 
+    def depth(rule: Rule) -> int:
+        for one in [*below(rule), rule]:
+            references = getattr(one, "referenced_rules", ())
+            depths[id(one)] = 1 + max((depths[id(reference.rule)] for reference in references), default=-1)
+        return depths[id(rule)]
 
-def _depth(rule: Rule) -> int:
-    if isinstance(rule, SigmaRule):
-        return 0
-    return 1 + max((_depth(reference.rule) for reference in rule.referenced_rules), default=0)
+    return sorted(rules, key=depth)
 
 
 def id_of(rule: Rule) -> str:

@@ -10,6 +10,9 @@ of g with time in [t(e) - W, t(e)], both ends included:
 - `temporal_ordered`: a chain of events, one of each of the rules in their order. CloudTrail's times are whole seconds,
   so events of the same time count as in order.
 
+One of the rules may be a correlation itself. Its events are those that complete it, each at its own time and with the
+fields that it groups by; what completes a chain is the last event of it.
+
 An event without a field of the group, or without the counted field, takes no part; an empty string is no value (the
 integration of Elastic drops them at ingest).
 
@@ -21,23 +24,20 @@ how long a window is in seconds nor what the threshold is, which a query that mu
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
-from sigma.backends.keywatch._correlation import Correlation, Rule
+from sigma.backends.keywatch._correlation import Correlation, Rule, name_of
 from sigma.backends.keywatch._repairs import RepairedBackend
 from sigma.correlations import (
     CorrelationConditionNOT,
-    CorrelationConditionOR,
-    SigmaCorrelationCondition,
     SigmaCorrelationConditionOperator,
     SigmaCorrelationRule,
     SigmaCorrelationTypeLiteral,
-    SigmaExtendedCorrelationCondition,
-    SigmaRuleReference,
 )
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
+from sigma.pipelines.keywatch._fields import cloudtrail_names
 
 T = TypeVar("T")
 #: The types that ask for a number.
@@ -47,8 +47,6 @@ _UNANSWERED: dict[SigmaCorrelationConditionOperator | None, str] = {
     SigmaCorrelationConditionOperator.EQ: "exactly N is passed by a window that goes on to grow",
     SigmaCorrelationConditionOperator.NEQ: "any number but N is true of almost every window",
 }
-#: The types that measure values, and may compare with what is no whole number.
-MEASURES = ("value_sum", "value_avg")
 
 
 class SlidingWindowBackend(RepairedBackend):
@@ -58,6 +56,8 @@ class SlidingWindowBackend(RepairedBackend):
     #: Correlation type → the query: {search} finds the events, the other variables are those of `sliding_variables`.
     #: What has no entry is refused.
     sliding: ClassVar[Mapping[str, Any]] = {}
+    #: Correlation type → the query of the events that complete it, for a correlation that has it among its rules.
+    completions: ClassVar[Mapping[str, Any]] = {}
     #: How the values of an evidence field are gathered, with what stands between two of them in front.
     evidence: ClassVar[str]
     #: Whether a group's field can be another one in each rule.
@@ -85,17 +85,10 @@ class SlidingWindowBackend(RepairedBackend):
 
     def searches(self, rule: SigmaCorrelationRule) -> list[tuple[str, Any, dict[str, str]]]:
         """Return for each rule that a correlation refers to its name, its query, and alias → field."""
+        correlation = Correlation.of(rule)
+        assert correlation is not None
         return [
-            (
-                str(reference.rule.name or reference.rule.id),
-                query,
-                {
-                    alias.alias: field
-                    for alias in rule.aliases
-                    for of_rule, field in alias.mapping.items()
-                    if of_rule.reference == reference.reference
-                },
-            )
+            (name_of(reference.rule), query, correlation.aliases_in(reference))
             for reference in rule.referenced_rules
             for query in reference.rule.get_conversion_result()
         ]
@@ -124,7 +117,9 @@ class SlidingWindowBackend(RepairedBackend):
 
     def sliding_search(self, correlation: Correlation) -> str:
         """Write the search of the events; each is there once for each rule that it matches, where that matters."""
-        if correlation.over_rules or correlation.rule.aliases:
+        if correlation.inner:
+            return self.search_of_completions(correlation)
+        if correlation.tagged:
             return self.search_of_each(correlation)
         return str(self.convert_correlation_search(correlation.rule))
 
@@ -133,6 +128,10 @@ class SlidingWindowBackend(RepairedBackend):
 
         A backend has it that has a type over rules, or aliases. Methods of fixed buckets don't use it.
         """
+        raise NotImplementedError
+
+    def search_of_completions(self, correlation: Correlation) -> str:
+        """Write the search of the events of a correlation of correlations; a backend has it that has `completions`."""
         raise NotImplementedError
 
     def slidable(self, rule: SigmaCorrelationRule, correlation_type: str) -> Correlation:
@@ -163,8 +162,10 @@ class SlidingWindowBackend(RepairedBackend):
             problem = "a chain has all of its rules in it; leave the condition out"
         elif correlation_type.endswith("_extended") and _negates(rule.condition):
             problem = "a rule that must not match has no event that completes it; leave `not` out"
-        elif any(isinstance(reference.rule, SigmaCorrelationRule) for reference in rule.referenced_rules):
+        elif any(inner.kind not in self.completions for inner in correlation.inner):
             problem = "a correlation of correlations has no sliding window here"
+        elif lacks := _lacks(correlation):
+            problem = lacks
         else:
             return correlation
         raise SigmaFeatureNotSupportedByBackendError(f"rule '{rule.title}': {problem}", source=rule.source)
@@ -182,57 +183,21 @@ def combination_of(parts: Sequence[str], length: str, quote: str = '"') -> list[
     return [*pieces, opening, *lengths, closing]
 
 
-def passes(correlation: Correlation) -> str:
-    """Write the comparison with the number that a correlation asks for."""
-    return " ".join(map(str, asked(correlation)))
-
-
-def asked(correlation: Correlation) -> tuple[str, int]:
-    """Return the comparison that a correlation asks for, and the number.
-
-    A sum or a mean need be no whole number, so more than 20 is not at least 21.
-    """
-    condition = correlation.rule.condition
-    if correlation.type in MEASURES and isinstance(condition, SigmaCorrelationCondition):
-        more = condition.op == SigmaCorrelationConditionOperator.GT
-        return ">" if more else ">=", condition.count
-    return ">=", correlation.enough
-
-
-def condition_over_rules(
-    correlation: Correlation, met: Sequence[str], both: str = "AND", either: str = "OR"
-) -> str | None:
-    """Write a condition over rules; None where a correlation has none.
-
-    :param met: for each rule, in their order, the condition that it is in the window.
-    """
-    return folded(correlation, met, *(partial(_bracketed, joiner) for joiner in (both, either)))
-
-
-def _bracketed(joiner: str, args: list[str]) -> str:
-    return "(" + f" {joiner} ".join(args) + ")"
-
-
-def folded(
-    correlation: Correlation, met: Sequence[T], both: Callable[[list[T]], T], either: Callable[[list[T]], T]
-) -> T | None:
-    """Make one value of a condition over rules; None where a correlation has none.
-
-    :param met: the value of each rule, in their order.
-    """
-    condition = correlation.rule.condition
-    if not isinstance(condition, SigmaExtendedCorrelationCondition):
-        return None
-    of_rule = dict(zip(correlation.rules, met, strict=True))
-
-    def value(node: object) -> T:
-        if isinstance(node, SigmaRuleReference):
-            rule = getattr(node, "rule", None)
-            return of_rule[str(rule.name or rule.id) if rule else node.reference]
-        fold = either if isinstance(node, CorrelationConditionOR) else both
-        return fold([value(arg) for arg in getattr(node, "args", ())])
-
-    return value(condition.parsed)
+def _lacks(correlation: Correlation) -> str | None:
+    """Say which field a correlation is grouped by, or counts, that the events of one of its rules don't have."""
+    aliases = {alias.alias for alias in correlation.rule.aliases}
+    for reference in correlation.rule.referenced_rules:
+        meant, inner = correlation.aliases_in(reference), Correlation.of(reference.rule)
+        for key in correlation.keys:
+            if key in aliases - meant.keys():
+                return f"alias '{key}' names no field of rule '{reference.reference}'"
+            field = meant.get(key, key)
+            if inner is not None and field not in inner.group:
+                return (
+                    f"the events of correlation '{reference.reference}' have only the fields that it groups by, and "
+                    f"'{cloudtrail_names(correlation.rule).get(field, field)}' is none of them; add it to its group-by"
+                )
+    return None
 
 
 def _negates(condition: object) -> bool:

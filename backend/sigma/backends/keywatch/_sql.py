@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, ClassVar, cast
 
 from sigma.backends.keywatch._artefact import ArtefactBackend
 from sigma.backends.keywatch._correlation import Correlation, Rule
+from sigma.backends.keywatch._nested import NestedSQL, aliases_of
 from sigma.backends.keywatch._repairs import instead
-from sigma.backends.keywatch._sliding import SlidingWindowBackend, combination_of
-from sigma.backends.keywatch._sql_text import literal
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
@@ -36,7 +35,7 @@ def condition_of(rule: Rule) -> str:
     return str(rule.custom_attributes[_CONDITION])
 
 
-class SQLBackend(ArtefactBackend, SlidingWindowBackend):
+class SQLBackend(ArtefactBackend, NestedSQL):
     """Conditions of SQL over fields that are texts."""
 
     requires_pipeline: ClassVar[bool] = True
@@ -128,33 +127,16 @@ class SQLBackend(ArtefactBackend, SlidingWindowBackend):
         """Compare a column, which is text, with a number as it is written."""
         return str(self.convert_condition_field_eq_val_str(instead(cond, cond.field, _as_text(cond.value)), state))
 
-    #: Where the events are.
-    source: ClassVar[str]
-
     def convert_correlation_search(self, rule: SigmaCorrelationRule, **kwargs: Any) -> str:
         """Write the SELECT of the events of a correlation, each once."""
         return self.selected(rule, Correlation.of(rule), super().convert_correlation_search(rule, **kwargs))
 
-    @staticmethod
-    def combination(parts: Sequence[str]) -> str:
-        """Write a text of several values, from which each can be told."""
-        return " || ".join(combination_of(parts, "CAST(length({part}) AS varchar)", quote="'"))
-
     def search_of_each(self, correlation: Correlation) -> str:
         """Write the SELECT of the events that each rule matches, tagged with its name."""
         rule = correlation.rule
-        searches = self.searches(rule)
-        joined = ",\n        ".join(f"CASE WHEN {query} THEN {literal(name)} END" for name, query, _ in searches)
-        source = f'{self.source} CROSS JOIN UNNEST(ARRAY[\n        {joined}\n    ]) AS tagged("rule")'
-        aliases = {}
-        for alias in rule.aliases:
-            whens = [
-                f"WHEN {literal(name)} THEN {self.escape_and_quote_field(fields[alias.alias])}"
-                for name, _, fields in searches
-                if alias.alias in fields
-            ]
-            aliases[alias.alias] = f'CASE "rule" {" ".join(whens)} END' if whens else "NULL"
-        return self.selected(rule, correlation, '"rule" IS NOT NULL', source, aliases)
+        tagged = self.tagged([(name, query) for name, query, _ in self.searches(rule)])
+        aliases = aliases_of(correlation, self.escape_and_quote_field)
+        return self.selected(rule, correlation, '"rule" IS NOT NULL', tagged, aliases)
 
     def selected(
         self,

@@ -146,10 +146,23 @@ SPELLINGS = "keywatch_spellings"
 OPTIONAL = "keywatch_optional"
 
 
+def below(rule: SigmaRule | SigmaCorrelationRule) -> list[SigmaRule | SigmaCorrelationRule]:
+    """Return the rules that a rule stands on, directly or not, each once and after those that it stands on itself."""
+    found: dict[int, SigmaRule | SigmaCorrelationRule] = {}
+
+    def visit(one: SigmaRule | SigmaCorrelationRule) -> None:
+        for reference in getattr(one, "referenced_rules", ()):
+            if id(reference.rule) not in found:
+                visit(reference.rule)
+                found[id(reference.rule)] = reference.rule
+
+    visit(rule)
+    return list(found.values())
+
+
 def cloudtrail_names(rule: SigmaRule | SigmaCorrelationRule) -> dict[str, str]:
     """Return name in the schema → CloudTrail's name, of the fields of a mapped rule and of those that it refers to."""
     names: dict[str, Any] = {}
-    for reference in getattr(rule, "referenced_rules", ()):
-        names |= cloudtrail_names(reference.rule)
-    names |= rule.custom_attributes.get(NAMES, {})
+    for one in [*below(rule), rule]:
+        names |= one.custom_attributes.get(NAMES, {})
     return names

@@ -10,7 +10,7 @@ from string import Formatter
 from sigma.conditions import ConditionAND, ConditionOR
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaTransformationError
-from sigma.pipelines.keywatch._fields import NAMES, OPTIONAL, SPELLINGS, FieldTable, NotStoredError
+from sigma.pipelines.keywatch._fields import NAMES, OPTIONAL, SPELLINGS, FieldTable, NotStoredError, below
 from sigma.pipelines.keywatch._pack import GUIDE
 from sigma.processing.transformations import FieldMappingTransformation
 from sigma.rule import SigmaDetection, SigmaDetectionItem, SigmaRule
@@ -81,6 +81,8 @@ class StrictFieldMapping(FieldMappingTransformation):
             raise self._error(
                 "a keyword without a field can't be searched for in CloudTrail events; name the field",
             )
+        if any(field == alias.alias for rule in below(self._rule) for alias in getattr(rule, "aliases", ())):
+            return [field]  # what a correlation calls it that this one stands on
         try:
             names = self.table.names(field)
         except NotStoredError as error:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar
 
 from sigma.backends.keywatch._correlation import COMBINATION, Correlation, Rule
+from sigma.backends.keywatch._nested import combination
 from sigma.backends.keywatch._sql import SQLBackend
 from sigma.backends.keywatch._sql_text import ALL_EVENTS, like_pattern, literal, lower_literal, quoted
 from sigma.backends.keywatch.athena.sliding import AthenaSliding
@@ -38,6 +39,7 @@ class KeywatchAthenaBackend(AthenaSliding, SQLBackend):
 
     #: Where the table has the ID of an event.
     event_id: ClassVar[str] = "eventid"
+    event_columns: ClassVar[tuple[str, str]] = ('"time"', '"eventID"')
     correlation_methods: ClassVar[dict[str, str]] = {"sliding": "Exact sliding windows, as a running sum"}
     #: The first stage, and the whole query of single events: {columns} is the evidence under CloudTrail's names.
     selection: ClassVar[str] = """\
@@ -69,13 +71,17 @@ class KeywatchAthenaBackend(AthenaSliding, SQLBackend):
         if not correlation.group:
             more[ALL_EVENTS] = "'all'"
         if correlation.parts:
-            more[quoted(COMBINATION)] = self.combination([*map(_text, correlation.parts)])
+            more[quoted(COMBINATION)] = combination([*map(_text, correlation.parts)])
         if source:
             more['"rule"'] = '"rule"'
         fields = [name for name in (*correlation.keys, *correlation.evidence) if name not in aliases]
         if correlation.needs_ids:
             fields = [self.event_id, *fields]
         return self._select(rule, fields, condition, source, more)
+
+    def selected_of_each(self, rule: Rule, fields: Sequence[str], source: str) -> str:
+        """Write the SELECT of fields of the events of several rules, and of "rule"."""
+        return self._select(rule, [self.event_id, *fields], '"rule" IS NOT NULL', source, {'"rule"': '"rule"'})
 
     def _select(
         self,

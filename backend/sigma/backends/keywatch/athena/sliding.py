@@ -14,8 +14,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from sigma.backends.keywatch._chain import chained, seen
+from sigma.backends.keywatch._conditions import passes
 from sigma.backends.keywatch._correlation import Correlation, Rule
-from sigma.backends.keywatch._sliding import SlidingWindowBackend, passes
+from sigma.backends.keywatch._sliding import SlidingWindowBackend
 from sigma.backends.keywatch._sql_text import ALL_EVENTS, quoted
 from sigma.pipelines.keywatch._fields import cloudtrail_names
 
@@ -79,14 +80,16 @@ _CROSSED = """crossed AS (
         END AS opens
     FROM counted
     WHERE {met}
-), numbered AS (
+)"""
+_OVERLAPPING = """, numbered AS (
     SELECT *, sum(opens) OVER (PARTITION BY {groupby} ORDER BY "time") AS alert_number
     FROM crossed
 )"""
-_ALERTS = """, alerts AS (
+_SPANS = """, alerts AS (
     SELECT {groupby}, max(value_count) AS most_values, min(at) - {window} AS window_start, max(at) AS window_end
     FROM numbered GROUP BY {groupby}, alert_number
-)
+)"""
+_ALERTS = """
 SELECT {groupby}, most_values AS value_count,{values}
     from_unixtime(min("time")) AS first_seen, from_unixtime(max("time")) AS last_seen, {events} AS event_count{fields}
 FROM alerts JOIN present USING ({groupby})
@@ -95,19 +98,32 @@ GROUP BY {groupby}, most_values, window_start
 ORDER BY first_seen, {groupby}"""
 
 
+#: Correlation type → the stages up to the events that complete it, of the types where those are in a stage.
+_CROSSING = {
+    "value_sum": _PRESENT + _MEASURED + _CROSSED,
+    "value_avg": _PRESENT + _MEASURED + _CROSSED,
+    "temporal": _PRESENT + _MET + _CROSSED,
+    "temporal_extended": _PRESENT + _MET + _CROSSED,
+    "temporal_ordered": _PRESENT + _MET + _CROSSED,
+}
+#: Of the others, those in the spans over the threshold.
+_WITHIN = """
+SELECT DISTINCT {columns} FROM alerts JOIN present USING ({groupby})
+WHERE "time" BETWEEN window_start + {window} AND window_end"""
+
+
 class AthenaSliding(SlidingWindowBackend):
     """The method `sliding` in Trino's SQL."""
 
     evidence: ClassVar[str] = ",\n    array_sort(array_agg(DISTINCT {field}) FILTER (WHERE {field} <> '')) AS {field}"
     sliding: ClassVar[dict[str, str]] = {
-        "value_count": _PRESENT + _COUNTED + _ALERTS,
-        "event_count": _PRESENT + _COUNTED + _ALERTS,
-        "value_sum": _PRESENT + _MEASURED + _CROSSED + _ALERTS,
-        "value_avg": _PRESENT + _MEASURED + _CROSSED + _ALERTS,
-        "temporal": _PRESENT + _MET + _CROSSED + _ALERTS,
-        "temporal_extended": _PRESENT + _MET + _CROSSED + _ALERTS,
-        "temporal_ordered": _PRESENT + _MET + _CROSSED + _ALERTS,
-    }
+        "value_count": _PRESENT + _COUNTED + _SPANS + _ALERTS,
+        "event_count": _PRESENT + _COUNTED + _SPANS + _ALERTS,
+    } | {kind: stages + _OVERLAPPING + _SPANS + _ALERTS for kind, stages in _CROSSING.items()}
+    completions: ClassVar[dict[str, str]] = {
+        "value_count": _PRESENT + _COUNTED + _SPANS + _WITHIN,
+        "event_count": _PRESENT + _COUNTED + _SPANS + _WITHIN,
+    } | {kind: stages + "\nSELECT DISTINCT {columns} FROM crossed" for kind, stages in _CROSSING.items()}
 
     def sliding_variables(self, correlation: Correlation) -> dict[str, str]:
         """Add what is counted, and that the group's fields and the counted field have a value.

@@ -9,8 +9,8 @@ from math import comb
 from string import ascii_lowercase
 from typing import Any
 
+from sigma.backends.keywatch._conditions import condition_over_rules
 from sigma.backends.keywatch._correlation import Correlation, Rule
-from sigma.backends.keywatch._sliding import condition_over_rules
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.pipelines.keywatch._pack import GUIDE, Guide
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar
 
 from sigma.backends.keywatch._correlation import COMBINATION, Correlation, Rule
+from sigma.backends.keywatch._nested import combination
 from sigma.backends.keywatch._sql import SQLBackend
 from sigma.backends.keywatch._sql_text import ALL_EVENTS, like_pattern, literal, lower_literal, quoted
 from sigma.backends.keywatch.duckdb.sliding import DuckDBSliding, GridSliding
@@ -42,6 +43,8 @@ class KeywatchDuckDBBackend(DuckDBSliding, SQLBackend):
 
     correlation_methods: ClassVar[dict[str, str]] = {"sliding": "Exact sliding windows (RANGE BETWEEN … PRECEDING)"}
     source: ClassVar[str] = "cloudtrail"
+    event_columns: ClassVar[tuple[str, str]] = ('"eventTime"', '"eventID"')
+    kept: ClassVar[str] = "AS MATERIALIZED"
 
     def convert_value_str(self, s: SigmaString, state: ConversionState) -> str:
         """Return an SQL literal: a LIKE pattern where the value has wildcards, lower case unless the case matters."""
@@ -63,8 +66,13 @@ class KeywatchDuckDBBackend(DuckDBSliding, SQLBackend):
             columns += f", '' AS {ALL_EVENTS}"
         if correlation is not None and correlation.parts:
             parts = [*map(self.escape_and_quote_field, correlation.parts)]
-            columns += f", {self.combination(parts)} AS {quoted(COMBINATION)}"
+            columns += f", {combination(parts)} AS {quoted(COMBINATION)}"
         return f"    SELECT *{columns} FROM {source or self.source}\n    WHERE {condition}"
+
+    def selected_of_each(self, rule: Rule, fields: Sequence[str], source: str) -> str:
+        """Write the SELECT of fields of the events of several rules, and of "rule"."""
+        columns = dict.fromkeys([*self.event_columns, *(self.column(rule, field) for field in fields)])
+        return f'    SELECT {", ".join(columns)}, "rule" FROM {source}\n    WHERE "rule" IS NOT NULL'
 
     def selection_of_events(self, rule: Rule, condition: str) -> str:
         """Return the statement that selects the evidence of single events."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from sigma.backends.keywatch._chain import chained, seen
+from sigma.backends.keywatch._conditions import passes
 from sigma.backends.keywatch._correlation import Correlation
-from sigma.backends.keywatch._sliding import SlidingWindowBackend, passes
+from sigma.backends.keywatch._sliding import SlidingWindowBackend
 from sigma.backends.keywatch._sql_text import ALL_EVENTS
 
 #: Adds to each event the number of distinct {measured} in the window that ends with it, if a group has {least} in all.
@@ -29,8 +30,7 @@ counted AS MATERIALIZED (
     ) AS value_count
     FROM matched JOIN possible USING ({groupby})
     WHERE {present}
-),
-"""
+)"""
 #: The same with the sum or the mean of {measured}; what is no number takes no part in it.
 _MEASURED = """WITH matched AS (
 {search}
@@ -40,11 +40,12 @@ counted AS MATERIALIZED (
         PARTITION BY {groupby} ORDER BY "eventTime"
         RANGE BETWEEN INTERVAL {window} SECONDS PRECEDING AND CURRENT ROW
     ) AS value_count
-    FROM matched
+    FROM {once}
     WHERE {present}
-),
-"""
-_CROSSED = "crossed AS (\n    SELECT * FROM counted WHERE value_count {passes}\n),\n"
+)"""
+#: An event that is there for each rule that it matches has one value.
+_ONCE = '(SELECT DISTINCT ON ({groupby}, "eventID") * FROM matched)'
+_CROSSED = ",\ncrossed AS (\n    SELECT * FROM counted WHERE value_count {passes}\n)"
 #: Adds to each event what its group's rules have matched, and takes those at which the last one that is needed did.
 _MET = """WITH matched AS (
 {search}
@@ -55,10 +56,10 @@ present AS (
 {stages},
 crossed AS (
     SELECT *, {count} AS value_count FROM counted WHERE {met}
-),
-"""
+)"""
 #: Windows of the same {keys} that overlap get the same number.
-_OVERLAPPING = """opened AS (
+_OVERLAPPING = """,
+opened AS (
     SELECT {keys}, "eventTime", value_count,
         "eventTime" - INTERVAL {window} SECONDS > lag("eventTime") OVER (
             PARTITION BY {keys} ORDER BY "eventTime"
@@ -83,10 +84,20 @@ FROM alerts JOIN counted USING ({groupby})
 WHERE "eventTime" BETWEEN window_start AND window_end
 GROUP BY {groupby}, most_values, window_start
 ORDER BY first_seen, {groupby}"""
+#: Correlation type → the stages up to the events that complete it.
+_STAGES = {
+    "value_count": _COUNTED + _CROSSED,
+    "event_count": _COUNTED + _CROSSED,
+    "value_sum": _MEASURED + _CROSSED,
+    "value_avg": _MEASURED + _CROSSED,
+    "temporal": _MET,
+    "temporal_extended": _MET,
+    "temporal_ordered": _MET,
+}
 #: When a correlation would have alerted at each threshold of the table `thresholds`.
 _GRID = (
     _COUNTED
-    + "crossed AS (\n    SELECT * FROM counted JOIN thresholds ON value_count >= threshold\n),\n"
+    + ",\ncrossed AS (\n    SELECT * FROM counted JOIN thresholds ON value_count >= threshold\n)"
     + _OVERLAPPING
     + """
 SELECT threshold, concat_ws(' ', {groupby}) AS principal, min("eventTime") AS first_crossed
@@ -99,14 +110,9 @@ class DuckDBSliding(SlidingWindowBackend):
     """The method `sliding` in DuckDB's SQL."""
 
     evidence: ClassVar[str] = ",\n    list_sort(list_distinct(list({field}) FILTER ({field} <> ''))) AS {field}"
-    sliding: ClassVar[dict[str, str]] = {
-        "value_count": _COUNTED + _CROSSED + _OVERLAPPING + _ALERTS,
-        "event_count": _COUNTED + _CROSSED + _OVERLAPPING + _ALERTS,
-        "value_sum": _MEASURED + _CROSSED + _OVERLAPPING + _ALERTS,
-        "value_avg": _MEASURED + _CROSSED + _OVERLAPPING + _ALERTS,
-        "temporal": _MET + _OVERLAPPING + _ALERTS,
-        "temporal_extended": _MET + _OVERLAPPING + _ALERTS,
-        "temporal_ordered": _MET + _OVERLAPPING + _ALERTS,
+    sliding: ClassVar[dict[str, str]] = {kind: stages + _OVERLAPPING + _ALERTS for kind, stages in _STAGES.items()}
+    completions: ClassVar[dict[str, str]] = {
+        kind: stages + "\nSELECT DISTINCT {columns} FROM crossed" for kind, stages in _STAGES.items()
     }
 
     def sliding_variables(self, correlation: Correlation) -> dict[str, str]:
@@ -123,10 +129,11 @@ class DuckDBSliding(SlidingWindowBackend):
             "keys": group,
             "measured": field or '"eventID"',
             "values": f"\n    list_sort(list_distinct(list({field}))) AS {field}," if field else "",
-            "events": 'count(DISTINCT "eventID")' if len(correlation.rules) > 1 else "count(*)",
+            "events": 'count(DISTINCT "eventID")' if len(correlation.rules) > 1 or correlation.tagged else "count(*)",
             "passes": passes(correlation),
             "function": correlation.type.removeprefix("value_"),
             "least": variables["count"],
+            "once": _ONCE.format(groupby=group) if correlation.tagged else "matched",
             "present": present or "true",
         }
         if correlation.over_rules:

@@ -12,8 +12,9 @@ from __future__ import annotations
 from math import ceil
 from typing import ClassVar
 
+from sigma.backends.keywatch._conditions import condition_over_rules
 from sigma.backends.keywatch._correlation import COMBINATION, Correlation, Rule
-from sigma.backends.keywatch._sliding import SlidingWindowBackend, combination_of, condition_over_rules
+from sigma.backends.keywatch._sliding import SlidingWindowBackend, combination_of
 from sigma.pipelines.keywatch._fields import cloudtrail_names
 
 _MINUTE, _HOUR = 60, 3600

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from sigma.backends.keywatch._artefact import Detection
 from sigma.backends.keywatch._attack import attack_of
+from sigma.backends.keywatch._conditions import asked, passes
 from sigma.backends.keywatch._guide import guide_steps
-from sigma.backends.keywatch._sliding import asked, passes
 from sigma.backends.keywatch.opensearch.sliding import EVENT, KEYWORD, METRICS, Json
 from sigma.rule.attributes import SigmaLevel
 

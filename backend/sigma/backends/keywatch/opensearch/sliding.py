@@ -14,8 +14,8 @@ from operator import or_
 from pathlib import Path
 from typing import Any
 
+from sigma.backends.keywatch._conditions import folded
 from sigma.backends.keywatch._correlation import Correlation
-from sigma.backends.keywatch._sliding import folded
 
 Json = dict[str, Any]
 #: What tells one event from another, however often it was delivered.

@@ -12,14 +12,9 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import ClassVar
 
+from sigma.backends.keywatch._conditions import MEASURES, condition_over_rules, passes
 from sigma.backends.keywatch._correlation import COMBINATION, Correlation, Rule
-from sigma.backends.keywatch._sliding import (
-    MEASURES,
-    SlidingWindowBackend,
-    combination_of,
-    condition_over_rules,
-    passes,
-)
+from sigma.backends.keywatch._sliding import SlidingWindowBackend, combination_of
 from sigma.backends.keywatch.sentinel.values import literal
 from sigma.pipelines.keywatch._fields import cloudtrail_names
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from sigma.backends.keywatch._conditions import condition_over_rules
 from sigma.backends.keywatch._correlation import Correlation
-from sigma.backends.keywatch._sliding import condition_over_rules
 
 
 def branches(queries: Sequence[tuple[str, str, Mapping[str, str]]]) -> str:

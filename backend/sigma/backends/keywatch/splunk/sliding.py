@@ -17,8 +17,9 @@ from __future__ import annotations
 from math import ceil
 from typing import ClassVar
 
+from sigma.backends.keywatch._conditions import MEASURES, passes
 from sigma.backends.keywatch._correlation import COMBINATION, Correlation
-from sigma.backends.keywatch._sliding import MEASURES, SlidingWindowBackend, combination_of, passes
+from sigma.backends.keywatch._sliding import SlidingWindowBackend, combination_of
 from sigma.backends.keywatch.splunk.chain import branches, chained, seen
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
