@@ -61,6 +61,10 @@ RULE = {
             "type": "object",
             "required": ["condition"],
             "properties": {"condition": _TEXT},
+            "additionalProperties": {
+                # SigmaHQ's test_rules.py wants no list of one value.
+                "additionalProperties": {"not": {"type": "array", "maxItems": 1}}
+            },
             "minProperties": 2,
         },
     },
