@@ -160,6 +160,22 @@ CONTENTCTL = [
     "search",
     "action.notable.param.drilldown_searches",
 ]
+#: What that template has as values for every detection; but alert.digest_mode, which the page says.
+FIXED = {
+    "action.correlationsearch.enabled": "1",
+    "action.correlationsearch.detection_type": "ebd",
+    "action.notable": "1",
+    "action.risk": "1",
+    "action.risk.param._risk_score": "0",
+    "action.risk.param.verbose": "0",
+    "allow_skew": "100%",
+    "counttype": "number of events",
+    "enableSched": "1",
+    "is_visible": "false",
+    "quantity": "0",
+    "realtime_schedule": "0",
+    "relation": "greater than",
+}
 #: contentctl/objects/constants.py there: 99, less what a clone in the domain `endpoint` or `identity` has more.
 LONGEST_NAME = 99 - len("endpoint -  - Rule")
 
@@ -170,7 +186,8 @@ def test_the_keys_are_contentctls_and_the_page_names_the_others() -> None:
     for stanza in read_conf("\n".join(queries("splunk").values())).values():
         assert set(CONTENTCTL) <= set(stanza)
         assert set(re.findall(r"`([\w.]+)`", row)) == set(stanza) - set(CONTENTCTL)
-        assert stanza["action.correlationsearch.detection_type"] == "ebd"
+        assert FIXED.items() <= stanza.items()
+        assert stanza["alert.digest_mode"] == "0"
         assert json.loads(stanza["action.notable.param._entities"]) == [
             {"risk_object_field": "N/A", "risk_object_type": "N/A", "risk_score": 0}
         ]
