@@ -23,8 +23,11 @@ Event = dict[str, Any]
 #: The key of a rule that says where its samples are described.
 KEY = "regression_tests_path"
 _FOLDER = PurePosixPath("regression_data")
+#: The Regions that an account has without enabling any: the most that a threshold of Regions can ask for.
 _REGIONS = (
-    "us-east-1", "us-east-2", "us-west-2", "eu-central-1", "eu-west-1", "eu-west-3", "ap-northeast-1", "ap-southeast-2",
+    "us-east-1", "us-east-2", "us-west-1", "us-west-2", "ca-central-1", "sa-east-1", "eu-central-1", "eu-north-1",
+    "eu-west-1", "eu-west-2", "eu-west-3", "ap-south-1", "ap-northeast-1", "ap-northeast-2", "ap-northeast-3",
+    "ap-southeast-1", "ap-southeast-2",
 )  # fmt: skip
 
 
