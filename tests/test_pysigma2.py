@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from conftest import absent
+
 TESTS = Path(__file__).parent
 PYSIGMA2 = Path(sys.prefix) / "pysigma2"
 #: Runs tests, after a look at which pySigma they get.
@@ -28,6 +30,8 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:xdist", *sys.arg
 
 def test_the_pack_converts_and_the_defects_are_those_that_the_page_lists() -> None:
     """Without what needs a node, what is about Python's sets, and the stock conversions, of which there are many."""
+    if not PYSIGMA2.is_dir():
+        absent("no pySigma 2, which make .venv/.installed-dev puts beside the one that is pinned")
     choice = ["test_golden.py", "test_stock.py", "-k", "not straddles and not same_bytes and not stock_backends"]
     environment = os.environ | {"PYTHONPATH": str(PYSIGMA2)}
     done = subprocess.run(
