@@ -58,6 +58,8 @@ class SlidingWindowBackend(RepairedBackend):
     sliding: ClassVar[Mapping[str, Any]] = {}
     #: Correlation type → the query of the events that complete it, for a correlation that has it among its rules.
     completions: ClassVar[Mapping[str, Any]] = {}
+    #: Why it has none.
+    why_no_inner: ClassVar[str] = ""
     #: How the values of an evidence field are gathered, with what stands between two of them in front.
     evidence: ClassVar[str]
     #: Whether a group's field can be another one in each rule.
@@ -105,6 +107,11 @@ class SlidingWindowBackend(RepairedBackend):
         :raises SigmaFeatureNotSupportedByBackendError: for one that has no meaning as a sliding window.
         """
         if method != "sliding":
+            if any(isinstance(reference.rule, SigmaCorrelationRule) for reference in rule.referenced_rules):
+                raise SigmaFeatureNotSupportedByBackendError(
+                    f"rule '{rule.title}': method '{method}' has no form for a correlation among the rules",
+                    source=rule.source,
+                )
             warnings.warn(
                 f"{rule.title}: correlation method '{method}' counts in fixed time buckets and misses what straddles "
                 "their edges; the default method 'sliding' does not",
@@ -117,8 +124,6 @@ class SlidingWindowBackend(RepairedBackend):
 
     def sliding_search(self, correlation: Correlation) -> str:
         """Write the search of the events; each is there once for each rule that it matches, where that matters."""
-        if correlation.inner:
-            return self.search_of_completions(correlation)
         if correlation.tagged:
             return self.search_of_each(correlation)
         return str(self.convert_correlation_search(correlation.rule))
@@ -128,10 +133,6 @@ class SlidingWindowBackend(RepairedBackend):
 
         A backend has it that has a type over rules, or aliases. Methods of fixed buckets don't use it.
         """
-        raise NotImplementedError
-
-    def search_of_completions(self, correlation: Correlation) -> str:
-        """Write the search of the events of a correlation of correlations; a backend has it that has `completions`."""
         raise NotImplementedError
 
     def slidable(self, rule: SigmaCorrelationRule, correlation_type: str) -> Correlation:
@@ -163,7 +164,7 @@ class SlidingWindowBackend(RepairedBackend):
         elif correlation_type.endswith("_extended") and _negates(rule.condition):
             problem = "a rule that must not match has no event that completes it; leave `not` out"
         elif any(inner.kind not in self.completions for inner in correlation.inner):
-            problem = "a correlation of correlations has no sliding window here"
+            problem = f"a correlation among its rules has no form there: {self.why_no_inner}"
         elif lacks := _lacks(correlation):
             problem = lacks
         else:
