@@ -64,6 +64,8 @@ class SlidingWindowBackend(RepairedBackend):
     evidence: ClassVar[str]
     #: Whether a group's field can be another one in each rule.
     aliased: ClassVar[bool] = False
+    #: Why not, where more can be said than that.
+    why_no_aliases: ClassVar[str] = ""
     #: Whether all events can be one group.
     ungrouped: ClassVar[bool] = False
     #: Whether the values of several fields can be counted together.
@@ -151,7 +153,8 @@ class SlidingWindowBackend(RepairedBackend):
         elif not (correlation.group or self.ungrouped):
             problem = f"a sliding {correlation_type} needs group-by"
         elif rule.aliases and not self.aliased:
-            problem = "aliases of fields have no form there; use a field that all its rules have"
+            why = f" ({self.why_no_aliases})" if self.why_no_aliases else ""
+            problem = f"aliases of fields have no form there{why}; use a field that all its rules have"
         elif correlation.parts and not (self.combined and correlation_type == "value_count"):
             problem = f"a sliding {correlation_type} has one field here, not a list of fields"
         elif correlation_type.startswith("value_") and correlation.counted is None:
