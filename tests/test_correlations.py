@@ -378,6 +378,7 @@ def test_what_the_stock_conversion_misses(
         ({}, None),
         ({"group-by": ["who"], "aliases": {"who": {"many": "awsRegion", "two": "awsRegion"}}}, "'awsRegion' is none"),
         ({"group-by": ["who"], "aliases": {"who": {"two": "userAgent"}}}, "alias 'who' names no field of rule 'many'"),
+        ({"rules": ["alias", "three"], "group-by": ["who"]}, "rule 'three' has no field 'who', which is an alias"),
         ({"rules": ["many", "correlation"]}, "rule 'Correlation' refers to itself, by way of 'correlation'"),
         ({"type": "value_count", "condition": {"field": "awsRegion", "gte": 2}}, "'awsRegion' is none of them"),
     ],
@@ -387,7 +388,7 @@ def test_what_completes_has_only_the_fields_of_its_group(
 ) -> None:
     says = correlation(type="temporal_ordered", rules=["many", "two"], timespan="1m") | says
     outer = {"title": "Correlation", "name": "correlation", "correlation": says}
-    path = written([*rules_of({"rules": ["many", "two"]}), outer], tmp_path)
+    path = written([*rules_of({"rules": ["many", "two", "alias", "three"]}), outer], tmp_path)
     said = [problem.message for problem in attempted("duckdb", rules=[path]).problems]
     assert len(said) == (reason is not None)
     assert all(str(reason) in message for message in said)

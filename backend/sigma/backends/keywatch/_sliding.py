@@ -37,7 +37,7 @@ from sigma.correlations import (
     SigmaCorrelationTypeLiteral,
 )
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
-from sigma.pipelines.keywatch._fields import cloudtrail_names
+from sigma.pipelines.keywatch._fields import below, cloudtrail_names
 
 T = TypeVar("T")
 #: The types that ask for a number.
@@ -190,12 +190,15 @@ def combination_of(parts: Sequence[str], length: str, quote: str = '"') -> list[
 def _lacks(correlation: Correlation) -> str | None:
     """Say which field a correlation is grouped by, or counts, that the events of one of its rules don't have."""
     aliases = {alias.alias for alias in correlation.rule.aliases}
+    made = {alias.alias for rule in below(correlation.rule) for alias in getattr(rule, "aliases", ())}
     for reference in correlation.rule.referenced_rules:
         meant, inner = correlation.aliases_in(reference), Correlation.of(reference.rule)
         for key in correlation.keys:
             if key in aliases - meant.keys():
                 return f"alias '{key}' names no field of rule '{reference.reference}'"
             field = meant.get(key, key)
+            if inner is None and field in made:
+                return f"rule '{reference.reference}' has no field '{field}', which is an alias; name one under aliases"
             if inner is not None and field not in inner.group:
                 return (
                     f"the events of correlation '{reference.reference}' have only the fields that it groups by, and "
