@@ -73,9 +73,7 @@ class SplunkSliding(SlidingWindowBackend):
     aliased: ClassVar[bool] = True
     ungrouped: ClassVar[bool] = True
     combined: ClassVar[bool] = True
-    why_no_inner: ClassVar[str] = (
-        "streamstats keeps 10,000 rows of a window, so events are thinned out, and not each is left to complete it"
-    )
+    why_no_inner: ClassVar[str] = "a branch of multisearch can't count, and a subsearch drops what is over its limits"
     sliding: ClassVar[dict[str, str]] = {
         "value_sum": _MEASURED,
         "value_avg": _MEASURED,
