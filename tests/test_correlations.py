@@ -115,6 +115,13 @@ CASES: dict[str, dict[str, Any]] = {
         aliases=WHO,
         **{"group-by": ["who"]},
     ),
+    "a sum of what two rules match": correlation(
+        type="value_sum",
+        rules=["one", "any"],
+        condition={"field": TOKENS, "gte": 60},
+        aliases={"who": {"one": "userIdentity.arn", "any": "userIdentity.arn"}},
+        **{"group-by": ["who"]},
+    ),
     "one, and then a chain that begins with many": correlation(type="temporal_ordered", rules=["one", "chain"]),
     "events that complete rules": correlation(type="event_count", rules=["both"], condition={"gte": 3}),
     "Regions and a mean": correlation(type="temporal", rules=["regions", "tokens"]),
