@@ -40,6 +40,7 @@ REFUSED = "|".join(
         "has no sliding window here",
         "needs group-by",
         "aliases of fields have no form",
+        "a correlation among its rules has no form",
         "not a list of fields",
         "so a chain has 2 rules",
     ]
@@ -55,7 +56,7 @@ LACKS: dict[str, set[str]] = {
     "spl": {NESTED},
     "spl-far-end-out": {NESTED},
     "opensearch": {"aliases", NESTED},
-    "sentinel": {NESTED},
+    "sentinel": set(),
     "esql": MEASURES | {NESTED},
     "datadog": MEASURES | {"aliases", "ungrouped", "a list of fields", "a chain of three", NESTED},
 }
@@ -112,6 +113,13 @@ CASES: dict[str, dict[str, Any]] = {
         type="temporal",
         rules=["one", "two"],
         aliases=WHO,
+        **{"group-by": ["who"]},
+    ),
+    "a sum of what two rules match": correlation(
+        type="value_sum",
+        rules=["one", "any"],
+        condition={"field": TOKENS, "gte": 60},
+        aliases={"who": {"one": "userIdentity.arn", "any": "userIdentity.arn"}},
         **{"group-by": ["who"]},
     ),
     "one, and then a chain that begins with many": correlation(type="temporal_ordered", rules=["one", "chain"]),
@@ -377,6 +385,7 @@ def test_what_the_stock_conversion_misses(
         ({}, None),
         ({"group-by": ["who"], "aliases": {"who": {"many": "awsRegion", "two": "awsRegion"}}}, "'awsRegion' is none"),
         ({"group-by": ["who"], "aliases": {"who": {"two": "userAgent"}}}, "alias 'who' names no field of rule 'many'"),
+        ({"rules": ["alias", "three"], "group-by": ["who"]}, "rule 'three' has no field 'who', which is an alias"),
         ({"rules": ["many", "correlation"]}, "rule 'Correlation' refers to itself, by way of 'correlation'"),
         ({"type": "value_count", "condition": {"field": "awsRegion", "gte": 2}}, "'awsRegion' is none of them"),
     ],
@@ -386,10 +395,23 @@ def test_what_completes_has_only_the_fields_of_its_group(
 ) -> None:
     says = correlation(type="temporal_ordered", rules=["many", "two"], timespan="1m") | says
     outer = {"title": "Correlation", "name": "correlation", "correlation": says}
-    path = written([*rules_of({"rules": ["many", "two"]}), outer], tmp_path)
+    path = written([*rules_of({"rules": ["many", "two", "alias", "three"]}), outer], tmp_path)
     said = [problem.message for problem in attempted("duckdb", rules=[path]).problems]
     assert len(said) == (reason is not None)
     assert all(str(reason) in message for message in said)
+
+
+def test_a_correlation_of_correlations_is_refused_where_it_is_counted_in_buckets(tmp_path: Path) -> None:
+    path = written(correlated(CASES["events that complete rules"], 60), tmp_path)
+    [problem] = attempted("splunk", rules=[path], method="stats").problems
+    assert "method 'stats' has no form for a correlation among the rules" in problem.message
+
+
+def test_a_run_looks_back_over_all_windows_of_a_correlation_of_correlations(tmp_path: Path) -> None:
+    """One of 80 minutes, over one of 40, over one of 20, in a run every 15 for events up to 15 minutes late."""
+    path = written(correlated(CASES["one, and then a chain that begins with many"], 4800), tmp_path)
+    [query] = queries("sentinel", "yaml", rules=[path]).values()
+    assert query["properties"]["queryPeriod"] == "PT170M"
 
 
 def test_aliases_and_rules_may_name_a_rule_by_its_name_and_its_id(tmp_path: Path) -> None:

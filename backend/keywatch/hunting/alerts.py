@@ -83,7 +83,9 @@ class Alerts:
         values = self._column(correlation.counted) if correlation.counted else "'[]'"
         keys = (*correlation.group, correlation.counted)
         shown = [name for name in correlation.evidence if name.removeprefix(ELEMENTS) not in keys]
-        group = [f"{literal(_json(name) + ':')}, {self._column(name)}" for name in correlation.group]
+        group = [
+            f"{literal(_json(name.removeprefix(ELEMENTS)) + ':')}, {self._column(name)}" for name in correlation.group
+        ]
         for query in queries:
             select = f"""INSERT INTO found SELECT {self._numbers[id(rule)]},
                 [{", ".join(map(self.quoted, correlation.group))}]::VARCHAR[],

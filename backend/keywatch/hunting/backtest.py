@@ -12,6 +12,7 @@ from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.correlations import SigmaCorrelationRule, SigmaCorrelationTimespan
 
 from keywatch.conversion.convert import convert
+from keywatch.conversion.describing import raised_when
 from keywatch.conversion.rules import Pack
 from keywatch.conversion.targets import TARGETS
 from keywatch.errors import UserError
@@ -44,7 +45,7 @@ class Cell:
 
 @dataclass
 class RuleResult:
-    """What a rule would have raised. A rule of single events has no threshold, no window and no cells."""
+    """What a rule would have raised. One that no threshold is tried for has none, and no window and no cells."""
 
     name: str
     title: str
@@ -53,6 +54,8 @@ class RuleResult:
     window: str | None = None
     alerts: list[Alert] = field(default_factory=list)
     cells: dict[tuple[str, int], Cell] = field(default_factory=dict)
+    #: What raises an alert, where no threshold says it.
+    when: str = "each event"
 
     def cell(self, window: str, threshold: int) -> Cell:
         """Return what was raised with a window and a threshold."""
@@ -159,6 +162,7 @@ def _reason(result: Backtest, rule: RuleResult, proposal: int) -> str:
 
 def _result(name: str, rule: Rule) -> RuleResult:
     result = RuleResult(rule.name or name, rule.title, rule.level.name.lower() if rule.level else "")
+    result.when = raised_when(rule)
     correlation = Correlation.of(rule)
     if correlation is not None and _has_grid(correlation):
         result.threshold, result.window = correlation.least, _spelt(correlation.rule.timespan)

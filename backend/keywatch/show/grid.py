@@ -74,7 +74,7 @@ def _lines(result: Backtest, most_a_week: float | None) -> Iterator[Text]:
 
 
 def _setting(rule: RuleResult) -> str:
-    return f"{rule.threshold} in {rule.window}" if rule.window else "each event"
+    return f"{rule.threshold} in {rule.window}" if rule.window else printable(rule.when)
 
 
 def _counts(rule: RuleResult) -> tuple[int, int, int]:

@@ -175,6 +175,16 @@ function table(node, data, input) {
       const columns = names(node);
       return { ...input, rows: each((row, set) => Object.fromEntries(list(node).map((item, i) => [columns[i], value(item, row, set)]))) };
     }
+    case 'ParenthesizedExpression': return table(children(node)[0], data);
+    case 'ProjectAwayOperator': {
+      const left = new Set(names(node));
+      return { ...input, rows: input.rows.map(row => Object.fromEntries(Object.entries(row).filter(([name]) => left.has(name)))) };
+    }
+    case 'UnionOperator': { // the columns of all tables; a row has null in those that its own has not
+      const none = Object.fromEntries(columnsOf(node.ResultType).map(column => [column.Name, cell(null, column.Type.Name)]));
+      const parts = list(node).map(part => table(part, data).rows);
+      return { rows: [...(input ? input.rows : []), ...parts.flat()].map(row => ({ ...none, ...row })) };
+    }
     case 'SortOperator': {
       const by = list(node).map(item => [children(item)[0], written(children(item)[1]) === 'asc' ? 1 : -1]);
       const keyed = each((row, set) => [by.map(([expression]) => value(expression, row, set)), row]);

@@ -37,7 +37,7 @@ from sigma.correlations import (
     SigmaCorrelationTypeLiteral,
 )
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
-from sigma.pipelines.keywatch._fields import cloudtrail_names
+from sigma.pipelines.keywatch._fields import below, cloudtrail_names
 
 T = TypeVar("T")
 #: The types that ask for a number.
@@ -58,10 +58,14 @@ class SlidingWindowBackend(RepairedBackend):
     sliding: ClassVar[Mapping[str, Any]] = {}
     #: Correlation type → the query of the events that complete it, for a correlation that has it among its rules.
     completions: ClassVar[Mapping[str, Any]] = {}
+    #: Why it has none.
+    why_no_inner: ClassVar[str] = ""
     #: How the values of an evidence field are gathered, with what stands between two of them in front.
     evidence: ClassVar[str]
     #: Whether a group's field can be another one in each rule.
     aliased: ClassVar[bool] = False
+    #: Why not, where more can be said than that.
+    why_no_aliases: ClassVar[str] = ""
     #: Whether all events can be one group.
     ungrouped: ClassVar[bool] = False
     #: Whether the values of several fields can be counted together.
@@ -105,6 +109,11 @@ class SlidingWindowBackend(RepairedBackend):
         :raises SigmaFeatureNotSupportedByBackendError: for one that has no meaning as a sliding window.
         """
         if method != "sliding":
+            if any(isinstance(reference.rule, SigmaCorrelationRule) for reference in rule.referenced_rules):
+                raise SigmaFeatureNotSupportedByBackendError(
+                    f"rule '{rule.title}': method '{method}' has no form for a correlation among the rules",
+                    source=rule.source,
+                )
             warnings.warn(
                 f"{rule.title}: correlation method '{method}' counts in fixed time buckets and misses what straddles "
                 "their edges; the default method 'sliding' does not",
@@ -117,8 +126,6 @@ class SlidingWindowBackend(RepairedBackend):
 
     def sliding_search(self, correlation: Correlation) -> str:
         """Write the search of the events; each is there once for each rule that it matches, where that matters."""
-        if correlation.inner:
-            return self.search_of_completions(correlation)
         if correlation.tagged:
             return self.search_of_each(correlation)
         return str(self.convert_correlation_search(correlation.rule))
@@ -128,10 +135,6 @@ class SlidingWindowBackend(RepairedBackend):
 
         A backend has it that has a type over rules, or aliases. Methods of fixed buckets don't use it.
         """
-        raise NotImplementedError
-
-    def search_of_completions(self, correlation: Correlation) -> str:
-        """Write the search of the events of a correlation of correlations; a backend has it that has `completions`."""
         raise NotImplementedError
 
     def slidable(self, rule: SigmaCorrelationRule, correlation_type: str) -> Correlation:
@@ -150,7 +153,8 @@ class SlidingWindowBackend(RepairedBackend):
         elif not (correlation.group or self.ungrouped):
             problem = f"a sliding {correlation_type} needs group-by"
         elif rule.aliases and not self.aliased:
-            problem = "aliases of fields have no form there; use a field that all its rules have"
+            why = f" ({self.why_no_aliases})" if self.why_no_aliases else ""
+            problem = f"aliases of fields have no form there{why}; use a field that all its rules have"
         elif correlation.parts and not (self.combined and correlation_type == "value_count"):
             problem = f"a sliding {correlation_type} has one field here, not a list of fields"
         elif correlation_type.startswith("value_") and correlation.counted is None:
@@ -163,7 +167,7 @@ class SlidingWindowBackend(RepairedBackend):
         elif correlation_type.endswith("_extended") and _negates(rule.condition):
             problem = "a rule that must not match has no event that completes it; leave `not` out"
         elif any(inner.kind not in self.completions for inner in correlation.inner):
-            problem = "a correlation of correlations has no sliding window here"
+            problem = f"a correlation among its rules has no form there: {self.why_no_inner}"
         elif lacks := _lacks(correlation):
             problem = lacks
         else:
@@ -186,12 +190,15 @@ def combination_of(parts: Sequence[str], length: str, quote: str = '"') -> list[
 def _lacks(correlation: Correlation) -> str | None:
     """Say which field a correlation is grouped by, or counts, that the events of one of its rules don't have."""
     aliases = {alias.alias for alias in correlation.rule.aliases}
+    made = {alias.alias for rule in below(correlation.rule) for alias in getattr(rule, "aliases", ())}
     for reference in correlation.rule.referenced_rules:
         meant, inner = correlation.aliases_in(reference), Correlation.of(reference.rule)
         for key in correlation.keys:
             if key in aliases - meant.keys():
                 return f"alias '{key}' names no field of rule '{reference.reference}'"
             field = meant.get(key, key)
+            if inner is None and field in made:
+                return f"rule '{reference.reference}' has no field '{field}', which is an alias; name one under aliases"
             if inner is not None and field not in inner.group:
                 return (
                     f"the events of correlation '{reference.reference}' have only the fields that it groups by, and "

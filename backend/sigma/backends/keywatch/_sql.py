@@ -133,6 +133,8 @@ class SQLBackend(ArtefactBackend, NestedSQL):
 
     def search_of_each(self, correlation: Correlation) -> str:
         """Write the SELECT of the events that each rule matches, tagged with its name."""
+        if correlation.inner:
+            return self.search_of_completions(correlation)
         rule = correlation.rule
         tagged = self.tagged([(name, query) for name, query, _ in self.searches(rule)])
         aliases = aliases_of(correlation, self.escape_and_quote_field)

@@ -69,6 +69,7 @@ class KeywatchDatadogBackend(ArtefactBackend, SlidingWindowBackend):
     sliding: ClassVar[dict[str, str]] = dict.fromkeys(
         ["value_count", "event_count", "temporal", "temporal_extended", "temporal_ordered"], "{search}"
     )
+    why_no_inner: ClassVar[str] = "its queries find events, and no signals of other rules"
     evidence: ClassVar[str] = ""
     correlation_search_single_rule_expression = "{query}"
     correlation_search_multi_rule_expression = "({queries})"

@@ -77,6 +77,7 @@ _NEXT = (
 class ESQLSliding(SlidingWindowBackend):
     """The method `sliding` in ES|QL."""
 
+    why_no_inner: ClassVar[str] = "ES|QL counts by slices of time, and no row of an event is left to complete it"
     aliased: ClassVar[bool] = True
     ungrouped: ClassVar[bool] = True
     combined: ClassVar[bool] = True

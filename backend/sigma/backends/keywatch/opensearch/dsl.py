@@ -61,6 +61,8 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
 
     correlation_methods: ClassVar[dict[str, str]] = {"sliding": "Exact sliding windows, in a scripted metric"}
     sliding: ClassVar = METRICS
+    why_no_aliases: ClassVar[str] = "the key of a bucket can't depend on which rule an event matches"
+    why_no_inner: ClassVar[str] = "a monitor has one search, in which a group ends as one number"
     ungrouped: ClassVar[bool] = True
     combined: ClassVar[bool] = True
 

@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import ClassVar
 
 from sigma.backends.keywatch._conditions import MEASURES, condition_over_rules, passes
-from sigma.backends.keywatch._correlation import COMBINATION, Correlation, Rule
+from sigma.backends.keywatch._correlation import COMBINATION, Correlation, Rule, name_of
 from sigma.backends.keywatch._sliding import SlidingWindowBackend, combination_of
 from sigma.backends.keywatch.sentinel.values import literal
 from sigma.pipelines.keywatch._fields import cloudtrail_names
@@ -47,6 +47,10 @@ _SUMMARY = """
     last_seen = maxif(TimeGenerated, step == 0){fields}
     by {groupby}
 | where value_count {passes}"""
+#: The events that complete a correlation, without the columns that counting has added.
+_COMPLETED = """
+| where step == 0 and present {passes}
+| project-away {added}"""
 
 
 class SentinelSliding(SlidingWindowBackend):
@@ -66,6 +70,10 @@ class SentinelSliding(SlidingWindowBackend):
         "temporal_ordered": _CHAIN + _SUMMARY,
     }
 
+    completions: ClassVar[dict[str, str]] = {
+        kind: template.removesuffix(_SUMMARY) + _COMPLETED for kind, template in sliding.items()
+    }
+
     def sliding_search(self, correlation: Correlation) -> str:
         """Write the search of the events, with columns for what they are grouped by and what is counted."""
         search = super().sliding_search(correlation)
@@ -79,15 +87,27 @@ class SentinelSliding(SlidingWindowBackend):
         return search
 
     def search_of_each(self, correlation: Correlation) -> str:
-        """Write the search of the events, with a row for each rule that one matches."""
+        """Write the search of the events, with a row for each rule that one matches, or that it completes."""
         rule, searches = correlation.rule, self.searches(correlation.rule)
-        any_of = "\n    or ".join(f"({query})" for _, query, _ in searches)
-        tags = ", ".join(f'iff({query}, {literal(name)}, "")' for name, query, _ in searches)
-        search = (
-            f"AWSCloudTrail\n| where {any_of}\n"
-            f"| mv-expand with_itemindex={_PLACE} {RULE} = pack_array({tags}) to typeof(string)\n"
-            f"| where isnotempty({RULE})"
-        )
+        inner = {name_of(one.rule): one for one in correlation.inner}
+        singles = [query for name, query, _ in searches if name not in inner]
+        search = ""
+        if singles:
+            any_of = "\n    or ".join(f"({query})" for query in singles)
+            tags = ", ".join(
+                '""' if name in inner else f'iff({query}, {literal(name)}, "")' for name, query, _ in searches
+            )
+            search = (
+                f"AWSCloudTrail\n| where {any_of}\n"
+                f"| mv-expand with_itemindex={_PLACE} {RULE} = pack_array({tags}) to typeof(string)\n"
+                f"| where isnotempty({RULE})\n| "
+            )
+        completed = [
+            f"(\n{self._completed(inner[name])}\n| extend {RULE} = {literal(name)}, {_PLACE} = {place}\n)"
+            for place, (name, *_) in enumerate(searches)
+            if name in inner
+        ]
+        search = f"{search}union {', '.join(completed)}" if completed else search.removesuffix("\n| ")
         for alias in dict.fromkeys(alias for *_, aliases in searches for alias in aliases):
             values = ", ".join(
                 f"{_PLACE} == {place}, {self.escape_and_quote_field(aliases[alias])}"
@@ -96,6 +116,16 @@ class SentinelSliding(SlidingWindowBackend):
             )
             search += f'\n| extend {column(rule, alias)} = case({values}, "")'
         return search
+
+    def _completed(self, correlation: Correlation) -> str:
+        variables = self.sliding_variables(correlation)
+        added = [
+            "step",
+            "present",
+            *((_began(correlation) or ["began"]) if correlation.type == "temporal_ordered" else []),
+        ]
+        search = self.sliding_search(correlation)
+        return self.completions[correlation.kind].format(search=search, added=", ".join(added), **variables)
 
     def group_columns(self, correlation: Correlation) -> list[str]:
         """Return the columns that tell one group from another."""
@@ -159,7 +189,7 @@ class SentinelSliding(SlidingWindowBackend):
 def _carried(correlation: Correlation, same_group: str) -> dict[str, str]:
     """Return the columns that say when the latest chain of the first N rules began, and what is met where it ends."""
     *first, last = _places(correlation)
-    began = [f"began_{number}" for number in range(len(first))]
+    began = _began(correlation)
     before = ["TimeGenerated", *(f"iff({same_group}, each.{name}, datetime(null))" for name in began)]
     carried = [
         f"{name} = iff({first[number]}, {before[number]}, {before[number + 1]})" for number, name in enumerate(began)
@@ -170,6 +200,10 @@ def _carried(correlation: Correlation, same_group: str) -> dict[str, str]:
         "carried": ",\n        ".join(carried) or "began = TimeGenerated",
         "met": " and ".join([last, *(f"TimeGenerated - {name} <= {correlation.window}s" for name in began[-1:])]),
     }
+
+
+def _began(correlation: Correlation) -> list[str]:
+    return [f"began_{number}" for number in range(len(correlation.rules) - 1)]
 
 
 def _places(correlation: Correlation) -> list[str]:

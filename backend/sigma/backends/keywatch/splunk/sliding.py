@@ -73,6 +73,7 @@ class SplunkSliding(SlidingWindowBackend):
     aliased: ClassVar[bool] = True
     ungrouped: ClassVar[bool] = True
     combined: ClassVar[bool] = True
+    why_no_inner: ClassVar[str] = "a branch of multisearch can't count, and a subsearch drops what is over its limits"
     sliding: ClassVar[dict[str, str]] = {
         "value_sum": _MEASURED,
         "value_avg": _MEASURED,
