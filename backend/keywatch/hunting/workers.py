@@ -25,9 +25,10 @@ from keywatch.errors import UserError
 from keywatch.hunting.columns import Columns, Row
 from keywatch.hunting.coverage import Coverage
 from keywatch.hunting.finding import is_open
+from keywatch.hunting.needs import Needs
 from keywatch.hunting.reading import Reader
 from keywatch.hunting.selection import Selection
-from keywatch.hunting.sift import Needs, Sift
+from keywatch.hunting.sift import Sift
 
 #: Files that one worker reads at a time.
 _CHUNK = 16
