@@ -165,9 +165,9 @@ class Alerts:
 def texts(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[memoryview]:
     """Yield the texts that a query gives in its only column, in UTF-8, joined to pieces."""
     for batch in connection.sql(query).to_arrow_reader(_BATCH):
-        column = batch.column(0).cast(pa.large_string())
+        column = batch.column(0)
         _, offsets, data = column.buffers()
-        ends = memoryview(offsets).cast("q")
+        ends = memoryview(offsets).cast("i")
         yield memoryview(data)[ends[column.offset] : ends[column.offset + len(column)]]
 
 
