@@ -67,8 +67,7 @@ class Columns:
             try:
                 values += fields(record)
             except AttributeError:  # null, a text or a dictionary where the object should be
-                reached, size = _reached(record, objects)
-                values += [None if reached is None else value_at(reached, path[size:]) for path in paths]
+                values += _beside(record, objects, paths)
         if self.raw:
             values.append(bytes(raw).decode() if isinstance(raw, bytes | msgspec.Raw) else raw or record)
         return [
@@ -132,13 +131,20 @@ def _object_of(text: str) -> Any:
     return None
 
 
-def _reached(record: Any, attributes: Sequence[str]) -> tuple[Any, int]:
-    """Follow the attributes of a record that was decoded, as far as they go; return what is there, and how many."""
-    for size, attribute in enumerate(attributes):
-        if not isinstance(record, msgspec.Struct):
-            return record, size
-        record = getattr(record, attribute)
-    return record, len(attributes)
+def _beside(record: Any, objects: Sequence[str], paths: Sequence[Sequence[str]]) -> list[Any]:
+    """Return the fields of one object, which is none as it was declared.
+
+    :param objects: the attributes that lead to the object, of a record that was decoded.
+    """
+    size = 0
+    while size < len(objects) and isinstance(record, msgspec.Struct):
+        record = getattr(record, objects[size])
+        size += 1
+    if record is None:
+        return [None] * len(paths)
+    if size == len(objects) > 0 and isinstance(record, dict):  # it is wanted whole too
+        return [record.get(path[-1]) for path in paths]
+    return [value_at(record, path[size:]) for path in paths]
 
 
 def _getter(paths: Sequence[Sequence[str]]) -> Callable[[Any], tuple[Any, ...]]:
