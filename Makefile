@@ -115,6 +115,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/pip
 	@echo "Installing into $(VENV) …" >&2
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
+	@# Where Python may write no bytecode (PYTHONDONTWRITEBYTECODE), every start would compile all modules.
+	@$(BIN)/python -m compileall -q backend pipelines
 	@touch $@
 
 # pySigma 2, which the stock backends do not allow yet, lies beside the venv's own for the tests that run under it.

@@ -3,7 +3,9 @@
 The floor is measured twice: as isal comes, and with the memory kept between files, as `keywatch` does it.
 
 Prints tables in Markdown. Sizes are everyday events: `make bench EVENTS="100000 1000000"`. The second table is of many
-rules and many alerts, with rules that are made here: the first of them matches every event.
+rules and many alerts, with rules that are made here: the first of them matches every event. Where rsigma is installed
+(`cargo install rsigma --version 0.23.0`), it takes its turn with the same rules, on events that were unpacked and made
+flat beforehand.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -19,11 +22,13 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL
+from typing import Any
 
 import msgspec
 import psutil
 import yaml
 from isal import igzip
+from sigma.pipelines.keywatch._pack import PACK
 
 from keywatch.hunting import simulate
 from keywatch.hunting.workers import keep_freed_memory
@@ -31,6 +36,8 @@ from keywatch.hunting.workers import keep_freed_memory
 FOLDER = Path(__file__).parents[1] / "build" / "bench"
 PROGRAM = [sys.executable, "-m", "keywatch.cli"]
 HUNT = [*PROGRAM, "hunt", "--format", "ndjson"]
+#: The engine to compare with, if there is one.
+RSIGMA = shutil.which("rsigma")
 ROUNDS = 5
 
 
@@ -52,9 +59,14 @@ def floor(files: list[str], prepare: Callable[[], object] | None = None) -> tupl
 
 def hunt(*arguments: str | Path) -> tuple[float, float]:
     """Return the wall time and the CPU time of the program and its workers."""
+    return run([*HUNT, *map(str, arguments)])
+
+
+def run(command: list[str]) -> tuple[float, float]:
+    """Return the wall time and the CPU time of a program and of the processes that it starts."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
-    subprocess.run([*HUNT, *map(str, arguments)], check=True, stdout=DEVNULL, stderr=DEVNULL)
+    subprocess.run(command, check=True, stdout=DEVNULL, stderr=DEVNULL)
     wall = time.perf_counter() - began
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -94,35 +106,62 @@ def made(number: int) -> Path:
     return path
 
 
-def lines(folder: Path, most: int) -> Path:
-    """Write the events of a folder one a line, at most so many."""
-    path = FOLDER / f"{folder.name}-{most}.ndjson"
-    left = most
-    with path.open("wb") as stream:
+def lines(folder: Path, most: int, form: Callable[[Any], Any] = lambda record: record, suffix: str = "") -> Path:
+    """Write the events of a folder one a line, at most so many, if they are not there yet.
+
+    :param form: makes of a record what is written of it.
+    """
+    path = FOLDER / f"{folder.name}-{most}{suffix}.ndjson"
+    if path.exists():
+        return path
+    left, unfinished = most, path.with_suffix(".part")
+    with unfinished.open("wb") as stream:
         for file in sorted(folder.rglob("*.json.gz")):
             records = msgspec.json.decode(igzip.decompress(file.read_bytes()))["Records"][:left]
-            stream.writelines(msgspec.json.encode(record) + b"\n" for record in records)
+            stream.writelines(msgspec.json.encode(form(record)) + b"\n" for record in records)
             left -= len(records)
-    return path
+    return unfinished.rename(path)
+
+
+def flat(record: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Return a record with its paths as keys: userIdentity.arn."""
+    found: dict[str, Any] = {}
+    for key, value in record.items():
+        found |= flat(value, f"{above}{key}.") if isinstance(value, dict) and value else {above + key: value}
+    return found
+
+
+def rsigma(rules: Path, events: Path) -> float | None:
+    """Return the CPU time that rsigma takes; None where it is not installed."""
+    if RSIGMA is None:
+        return None
+    return run([RSIGMA, "engine", "eval", "--rules", str(rules), "--event", f"@{events}", "--output-format", "ndjson"])[
+        1
+    ]
 
 
 def many(folder: Path) -> None:
     """Measure many rules and many alerts on the events of a folder, and events one a line."""
-    print("\n| Events | Input | Rules | Hunt | CPU | Memory |")
-    print("|---:|---|---:|---:|---:|---:|")
-    few, flat = lines(folder, 500), lines(folder, 200_000)
-    cases: list[tuple[str, str, Path, int]] = [
-        (folder.name, "AWS's files", folder, 1),
-        (folder.name, "AWS's files", folder, 46),
-        (folder.name, "AWS's files", folder, 733),
-        ("500", "lines", few, 733),
-        (str(min(200_000, int(folder.name))), "lines", flat, 0),
-    ]
-    for events, what, source, number in cases:
-        options = ["--rules", made(number), source] if number else [source]
-        wall, cpu = min(hunt(*options) for _ in range(ROUNDS if source in (few, flat) else 1))
-        most = memory(*options) / 2**20
-        print(f"| {int(events):,} | {what} | {number or 'the pack'} | {wall:.2f} s | {cpu:.1f} s | {most:.0f} MB |")
+    print("\n| Events | Input | Rules | Hunt | CPU | Memory | rsigma, CPU | Ratio | Load |")
+    print("|---:|---|---:|---:|---:|---:|---:|---:|---:|")
+    size, few = int(folder.name), 500
+    cases = [(size, "AWS's files", number) for number in (1, 46, 733)]
+    cases += [(few, "lines", 733), *((min(200_000, size), "lines", number) for number in (0, 46, 733))]
+    for events, what, number in cases:
+        source = folder if what != "lines" else lines(folder, events)
+        rules = made(number) if number else PACK / "rules"
+        options = ["--rules", rules, source] if number else [source]
+        unpacked = lines(folder, events, flat, "-flat") if RSIGMA else source
+        # In turn, because a machine's speed changes.
+        rounds = [(hunt(*options), rsigma(rules, unpacked)) for _ in range(ROUNDS if events == few else 1)]
+        wall, cpu = min((ours for ours, _ in rounds), key=lambda times: times[1])
+        theirs = min((other for _, other in rounds if other is not None), default=None)
+        compared = "– | –" if theirs is None else f"{theirs:.1f} s | {theirs / cpu:.1f}"
+        print(
+            f"| {events:,} | {what} | {number or 'the pack'} | {wall:.2f} s | {cpu:.1f} s "
+            f"| {memory(*options) / 2**20:.0f} MB | {compared} | {os.getloadavg()[0]:.1f} |",
+            flush=True,
+        )
 
 
 def main() -> None:

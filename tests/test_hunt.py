@@ -133,8 +133,9 @@ def test_hostile_rules(tmp_path: Path) -> None:
     try_rules("duckdb", ["sql"], tmp_path, is_one_query, examples=100)
 
 
-def test_a_rule_that_duckdb_can_not_run_is_named_and_the_rest_is_hunted(tmp_path: Path) -> None:
-    path = written([one_rule({"userAgent|re": "(?=a)aws"}, title="Odd", name="odd")], tmp_path)
+@pytest.mark.parametrize("name", [{}, {"eventName": "CallThatNobodyMade"}])
+def test_a_rule_that_duckdb_can_not_run_is_named_and_the_rest_is_hunted(name: dict[str, str], tmp_path: Path) -> None:
+    path = written([one_rule({**name, "userAgent|re": "(?=a)aws"}, title="Odd", name="odd")], tmp_path)
     (tmp_path / "events.json").write_text(json.dumps([denied(60 * i, i) for i in range(5)]))
     [alert], coverage = denials(tmp_path / "events.json", rules=[path, PACK])
     assert NAMES[alert.rule_id] == DENIED

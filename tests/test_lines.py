@@ -16,8 +16,9 @@ from keywatch.hunting import reading
 from keywatch.hunting.columns import Columns
 from keywatch.hunting.coverage import Coverage
 from keywatch.hunting.forms import FORMS, form_of
+from keywatch.hunting.needs import needs_of
 from keywatch.hunting.reading import Reader
-from keywatch.hunting.sift import Sift, needs_of
+from keywatch.hunting.sift import Sift
 from packs import converted, keywatch
 
 Event = dict[str, Any]

@@ -20,9 +20,10 @@ from keywatch.conversion.rules import fields_used, load_pack
 from keywatch.conversion.settings import load_settings
 from keywatch.hunting.columns import Columns, Row
 from keywatch.hunting.coverage import Coverage
+from keywatch.hunting.needs import named, needs_of
 from keywatch.hunting.reading import Reader
-from keywatch.hunting.sift import Sift, needs_of
-from packs import written
+from keywatch.hunting.sift import Sift
+from packs import one_rule, written
 
 Event = dict[str, Any]
 RULES = oracle.load(PACK)
@@ -183,3 +184,26 @@ def test_what_is_cut_out_of_a_list_is_no_record(tmp_path: Path) -> None:
     sift = sift_of(written([document], tmp_path))
     event = denied(0, 0, userAgent=[{"a": 1}, {"eventVersion": "1", "b": "needle"}, {"eventVersion": "2"}])
     assert kept(sift, plain(event), tmp_path) == rows(sift, event)
+
+
+@pytest.mark.parametrize(
+    ("detection", "names", "is_tried"),
+    [
+        ({"eventName": "GetObject"}, ["PutObject", "GETOBJECT"], True),
+        ({"eventName": "GetObject"}, ["PutObject", "GetObjectAcl"], True),  # it begins so: DuckDB looks closer
+        ({"eventName": "GetObject"}, ["PutObject"], False),
+        ({"eventName": "GetObject"}, [], False),
+        ({"eventName": ["GetObject", "PutObject"]}, ["PutObject"], True),
+        ({"eventName|contains": "Object", "eventName|startswith": "Get"}, ["PutObject", "GetItem"], False),
+        ({"eventName|contains": "Object", "eventName|startswith": "Get"}, ["PutObject", "GetObject"], True),
+        ({"eventName": "InvokeModel"}, ["Invo\u212aeModel"], True),  # the Kelvin sign is a k in lower case
+        ({"eventName": "GetObject", "eventSource": "s3.amazonaws.com"}, ["PutObject"], False),
+        ({"eventSource": "s3.amazonaws.com"}, ["PutObject"], True),
+        ({"eventName|endswith": "*"}, ["PutObject"], True),
+    ],
+)
+def test_a_rule_is_tried_where_an_event_has_a_name_that_it_needs(
+    detection: Event, names: list[str], is_tried: bool, tmp_path: Path
+) -> None:
+    pack = load_pack([written([one_rule(detection)], tmp_path)], [], load_settings(None))
+    assert named(names)(needs_of(pack.in_order())) is is_tried

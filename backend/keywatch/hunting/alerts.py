@@ -13,7 +13,7 @@ from sigma.pipelines.keywatch._fields import ELEMENTS, below
 
 from keywatch.conversion.convert import Conversion
 from keywatch.hunting.coverage import Coverage
-from keywatch.hunting.matching import match, note_failure
+from keywatch.hunting.matching import match, note_failure, tried
 
 if TYPE_CHECKING:
     import duckdb
@@ -69,8 +69,10 @@ class Alerts:
         connection.register("heads", pa.Table.from_pylist(heads, _HEADS))
         connection.execute("INSERT INTO rules SELECT * FROM heads")
         match(connection, list(enumerate(self.singles)), coverage)
+        is_tried = tried(connection)
         for rule in correlations:
-            self._correlate(rule, conversion.queries[of_names[id(rule)]], coverage)
+            queries = conversion.queries[of_names[id(rule)]]
+            self._correlate(rule, [query for query in queries if is_tried(rule, query)], coverage)
         counted = "SELECT (SELECT count(*) FROM found) + (SELECT count(*) FROM matches)"
         [(count,)] = connection.execute(counted).fetchall()
         self.count: int = count
@@ -165,9 +167,9 @@ class Alerts:
 def texts(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[memoryview]:
     """Yield the texts that a query gives in its only column, in UTF-8, joined to pieces."""
     for batch in connection.sql(query).to_arrow_reader(_BATCH):
-        column = batch.column(0).cast(pa.large_string())
+        column = batch.column(0)
         _, offsets, data = column.buffers()
-        ends = memoryview(offsets).cast("q")
+        ends = memoryview(offsets).cast("i")
         yield memoryview(data)[ends[column.offset] : ends[column.offset + len(column)]]
 
 

@@ -38,7 +38,9 @@ class Columns:
             objects.setdefault(name.rpartition(".")[0], []).append(name.split("."))
         paths = list(chain.from_iterable(objects.values()))
         self.names = (*map(".".join, paths), *([RAW] if self.raw else []))
-        self._objects = [(_getter(inside), inside) for inside in objects.values()]
+        self._objects = [
+            (_getter(inside), [_attribute(key) for key in inside[0][:-1]], inside) for inside in objects.values()
+        ]
         #: How CloudTrail writes the last key of a path, by the path as `plain_key` makes it.
         self._keys = {
             tuple(map(plain_key, path[:size])): path[size - 1]
@@ -61,11 +63,11 @@ class Columns:
         :param raw: the record as it was read: its JSON in UTF-8, or something that becomes JSON. None is the record.
         """
         values: list[Any] = []
-        for fields, paths in self._objects:
+        for fields, objects, paths in self._objects:
             try:
                 values += fields(record)
-            except AttributeError:  # null or a text where the object should be; or a dictionary
-                values += [value_at(record, path) for path in paths]
+            except AttributeError:  # null, a text or a dictionary where the object should be
+                values += _beside(record, objects, paths)
         if self.raw:
             values.append(bytes(raw).decode() if isinstance(raw, bytes | msgspec.Raw) else raw or record)
         return [
@@ -113,8 +115,8 @@ def value_at(value: Any, path: Sequence[str]) -> Any:
     if not isinstance(value, dict):
         return value_at(getattr(value, _attribute(path[0]), None), path[1:])
     for size in range(1, len(path) + 1):
-        found = value_at(value.get(".".join(path[:size])), path[size:])
-        if found is not None:
+        found = value.get(".".join(path[:size]))
+        if found is not None and (found := value_at(found, path[size:])) is not None:
             return found
     return None
 
@@ -127,6 +129,22 @@ def _object_of(text: str) -> Any:
         except NO_JSON:
             return None
     return None
+
+
+def _beside(record: Any, objects: Sequence[str], paths: Sequence[Sequence[str]]) -> list[Any]:
+    """Return the fields of one object, which is none as it was declared.
+
+    :param objects: the attributes that lead to the object, of a record that was decoded.
+    """
+    size = 0
+    while size < len(objects) and isinstance(record, msgspec.Struct):
+        record = getattr(record, objects[size])
+        size += 1
+    if record is None:
+        return [None] * len(paths)
+    if size == len(objects) > 0 and isinstance(record, dict):  # it is wanted whole too
+        return [record.get(path[-1]) for path in paths]
+    return [value_at(record, path[size:]) for path in paths]
 
 
 def _getter(paths: Sequence[Sequence[str]]) -> Callable[[Any], tuple[Any, ...]]:

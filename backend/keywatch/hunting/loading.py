@@ -22,9 +22,9 @@ from keywatch.errors import UserError
 from keywatch.hunting.columns import RAW, Columns
 from keywatch.hunting.coverage import Coverage
 from keywatch.hunting.finding import find_files
+from keywatch.hunting.needs import needs_of
 from keywatch.hunting.reading import UNPACK_LIMIT
 from keywatch.hunting.selection import Selection
-from keywatch.hunting.sift import needs_of
 from keywatch.hunting.workers import Part, reading, table_of
 from keywatch.words import counted
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from sigma.backends.keywatch._correlation import Rule
@@ -10,6 +10,7 @@ from sigma.backends.keywatch._sql import condition_of
 
 from keywatch.errors import UserError
 from keywatch.hunting.coverage import Coverage
+from keywatch.hunting.needs import named, needs_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -25,11 +26,24 @@ def match(connection: duckdb.DuckDBPyConnection, rules: Numbered, coverage: Cove
     """Fill the table `matches`: the number of a rule, and the row of an event that it matches.
 
     A rule that DuckDB can't run, such as one with a regular expression of another dialect, becomes a problem.
+    Those that no event can match are not tried: DuckDB takes longer to plan a rule than to run it.
     :param rules: of single events, each with its number.
     """
     connection.execute("CREATE TABLE IF NOT EXISTS matches (rule INTEGER, event BIGINT)")
+    is_tried = tried(connection)
+    rules = [(number, rule) for number, rule in rules if is_tried(rule, condition_of(rule))]
     for start in range(0, len(rules), _TOGETHER):
         _match(connection, rules[start : start + _TOGETHER], coverage)
+
+
+def tried(connection: duckdb.DuckDBPyConnection) -> Callable[[Rule, str], bool]:
+    """Return what tells of a rule and its SQL whether DuckDB has to run it.
+
+    Not if no event has the name of a call that the rule needs, and DuckDB could not refuse the rule either.
+    """
+    there = connection.execute('SELECT DISTINCT "eventName" FROM cloudtrail WHERE "eventName" IS NOT NULL').fetchall()
+    may_match = named([name for (name,) in there])
+    return lambda rule, sql: "regexp_matches(" in sql or may_match(needs_of([rule]))
 
 
 def _match(connection: duckdb.DuckDBPyConnection, rules: Numbered, coverage: Coverage) -> None:

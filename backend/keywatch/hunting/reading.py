@@ -211,8 +211,9 @@ class Reader:
 
     def _timed(self, file: str, line: int | None, rows: list[Row], coverage: Coverage) -> Iterator[Row]:
         """Yield rows with their times as DuckDB reads them; note those whose time can't be read."""
+        path = _path(file)
         for row in rows:
-            if self._time is None or timed(row, self._time, coverage, _path(file), line):
+            if self._time is None or timed(row, self._time, coverage, path, line):
                 yield row
 
     def _look(self, rows: Iterable[Row], coverage: Coverage) -> None:

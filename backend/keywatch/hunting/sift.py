@@ -15,43 +15,23 @@ are decoded, and kept if they have a clue of every set. So that nothing is lost:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import stringzilla as sz
-from sigma.backends.keywatch._correlation import Rule
-from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionOR
-from sigma.pipelines.keywatch._fields import cloudtrail, cloudtrail_names
-from sigma.rule import SigmaRule
-from sigma.types import SigmaString
 
 from keywatch.hunting.columns import NO_JSON, Columns, Row
 from keywatch.hunting.forms import Form, form_of
+from keywatch.hunting.needs import Needs, bits_held, of_field, selectivity
 
 _ESCAPE = b"\\u"
 #: Letters that are one of ASCII in lower case; they are looked for in what is not all ASCII.
 _FOLDED = ("\u212a".encode(), "\u0130".encode())
 _LOWER = bytes(range(256)).lower()
-#: Characters that JSON has for itself, or that have another spelling in it besides \u….
-_UNCLEAR = re.compile(r"[^!#-+\-.0-9;-Z^-z|~]")
-_SHORTEST, _RARE = 3, 10
 #: Texts of a column whose clues are remembered: the same few come again and again.
 _REMEMBERED = 10_000
-
-
-class Clue(NamedTuple):
-    """What every record with a value has: a word in the text of a field, in lower case, or as what it begins with."""
-
-    field: str
-    word: str
-    begins: bool
-
-
-#: What a rule can't do without: a clue of each set.
-Needs = tuple[frozenset[Clue], ...]
 
 
 class Sift:
@@ -72,9 +52,9 @@ class Sift:
         needed = [0] if rules is None else [sum(bits[clues] for clues in set(rule)) for rule in rules]
         self._suffices = lru_cache(_REMEMBERED)(partial(_suffices, needed))
         self._held = [
-            (column, lru_cache(_REMEMBERED)(partial(_held, tests)), sum(bit for bit, _, _ in tests))
+            (column, lru_cache(_REMEMBERED)(partial(bits_held, tests)), sum(bit for bit, _, _ in tests))
             for column, field in enumerate(columns.names)
-            if (tests := [(bit, *mine) for clues, bit in bits.items() if any(mine := _of(clues, field))])
+            if (tests := [(bit, *mine) for clues, bit in bits.items() if any(mine := of_field(clues, field))])
         ]
 
     def survivors(self, data: bytes) -> tuple[list[Row], int] | None:
@@ -150,83 +130,14 @@ class Sift:
         return found
 
 
-def _of(clues: frozenset[Clue], field: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return those of a set of clues that are a field's: with what its text begins, what it holds."""
-    mine = sorted(clue for clue in clues if clue.field == field)
-    return tuple(clue.word for clue in mine if clue.begins), tuple(clue.word for clue in mine if not clue.begins)
-
-
-def _held(tests: list[tuple[int, tuple[str, ...], tuple[str, ...]]], text: str | None) -> int:
-    """Return the bits of the sets that have a clue in a field's text. If letters may fold in other ways, all do."""
-    if text is None:
-        return 0
-    lower = text.lower()
-    return sum(
-        bit
-        for bit, beginnings, words in tests
-        if lower.startswith(beginnings) or any(word in lower for word in words) or not text.isascii()
-    )
-
-
 def _suffices(needed: list[int], bits: int) -> bool:
     """Tell whether a record that has clues of these sets has what some rule needs."""
     return any(bits & rule == rule for rule in needed)
 
 
-def needs_of(rules: Iterable[Rule]) -> list[Needs] | None:
-    """Return what each of the rules of single events needs; None if one of them gives no clue."""
-    found: dict[Needs, None] = {}
-    for rule in rules:
-        if isinstance(rule, SigmaRule):
-            names = cloudtrail_names(rule)
-            for condition in rule.detection.parsed_condition:
-                needs = _needs(condition.parsed, names)
-                if not needs:
-                    return None
-                found[needs] = None
-        else:
-            referenced = needs_of(reference.rule for reference in rule.referenced_rules)
-            if referenced is None:
-                return None
-            found |= dict.fromkeys(referenced)
-    return list(found)
-
-
-def _needs(condition: object, names: dict[str, str]) -> Needs:
-    if isinstance(condition, ConditionAND):
-        return tuple(need for argument in condition.args for need in _needs(argument, names))
-    if isinstance(condition, ConditionOR):
-        alternatives = [_needs(argument, names) for argument in condition.args]
-        if all(alternatives):
-            return (frozenset[Clue]().union(*(max(needs, key=_selectivity) for needs in alternatives)),)
-    if isinstance(condition, ConditionFieldEqualsValueExpression) and isinstance(condition.value, SigmaString):
-        clue = _clue(names.get(condition.field, condition.field), condition.value)
-        return (frozenset([clue]),) if clue else ()
-    return ()
-
-
-def _selectivity(clues: frozenset[Clue]) -> tuple[int, int]:
-    """Order sets of clues: words long enough to be rare, then few of them, for each is looked for by itself."""
-    shortest = min(len(clue.word) for clue in clues)
-    return min(shortest, _RARE), -len(clues)
-
-
-def _clue(field: str, value: SigmaString) -> Clue | None:
-    first = value.s[0] if value.s else ""
-    beginning = _UNCLEAR.split(first)[0] if isinstance(first, str) else ""
-    longest = max(
-        (piece for part in value.s if isinstance(part, str) for piece in _UNCLEAR.split(part)), key=len, default=""
-    )
-    # What lies below an open object may be a list, whose text begins otherwise.
-    is_plain = field in cloudtrail()["fields"]
-    if is_plain and len(beginning) >= max(_SHORTEST, len(longest) - 1):
-        return Clue(field, beginning.lower(), begins=True)
-    return Clue(field, longest.lower(), begins=False) if len(longest) >= _SHORTEST else None
-
-
 def _words(rules: Iterable[Needs]) -> list[bytes]:
     """Return the words to look for in a file; one that holds another of them is found with it."""
-    words = {clue.word.encode() for needs in rules for clue in max(needs, key=_selectivity)}
+    words = {clue.word.encode() for needs in rules for clue in max(needs, key=selectivity)}
     return [word for word in sorted(words) if not any(other in word for other in words - {word})]
 
 

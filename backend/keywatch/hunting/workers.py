@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -25,14 +25,17 @@ from keywatch.errors import UserError
 from keywatch.hunting.columns import Columns, Row
 from keywatch.hunting.coverage import Coverage
 from keywatch.hunting.finding import is_open
+from keywatch.hunting.needs import Needs
 from keywatch.hunting.reading import Reader
 from keywatch.hunting.selection import Selection
-from keywatch.hunting.sift import Needs, Sift
+from keywatch.hunting.sift import Sift
 
 #: Files that one worker reads at a time.
 _CHUNK = 16
 #: Chunks that are read before they are asked for, for each worker.
 _AHEAD = 2
+#: Rows that become a table at a time.
+_ROWS = 20_000
 #: Parameters of mallopt(3), as malloc.h numbers them, and the bytes to keep; glibc takes no more for the first of them.
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _KEPT = -3, -1, 32 * 2**20
 
@@ -92,7 +95,7 @@ def _parts(
                 coverage.problems.append(UserError(what, Path(file)))
             yield table_of([], reader.sift.columns), coverage
     for start in range(0, len(own), _CHUNK):
-        yield _read_table(own[start : start + _CHUNK], reader)
+        yield from _tables(own[start : start + _CHUNK], reader)
 
 
 def _submitted(pool: ProcessPoolExecutor, chunk: list[str]) -> Future[Part]:
@@ -138,13 +141,20 @@ def keep_freed_memory() -> None:
 
 
 def _read_chunk(files: Sequence[str]) -> Part:
-    return _read_table(files, _reader)
+    tables, coverages = zip(*_tables(files, _reader), strict=True)
+    return pa.concat_tables(tables), coverages[-1]
 
 
-def _read_table(files: Sequence[str], reader: Reader) -> Part:
+def _tables(files: Sequence[str], reader: Reader) -> Iterator[Part]:
+    """Read files; the last part has what they cover. As rows of Python, few are held at a time."""
     coverage = Coverage()
-    rows = [row for file in files for row in reader.rows(file, coverage)]
-    return table_of(rows, reader.sift.columns), coverage
+    rows: list[Row] = []
+    for row in chain.from_iterable(reader.rows(file, coverage) for file in files):
+        rows.append(row)
+        if len(rows) == _ROWS:
+            yield table_of(rows, reader.sift.columns), Coverage()
+            rows = []
+    yield table_of(rows, reader.sift.columns), coverage
 
 
 def table_of(rows: list[Row], columns: Columns) -> pa.Table:

@@ -117,6 +117,7 @@ def attack_of(rule: Rule, siem: str) -> Attack:
     )
 
 
+@cache
 def _technique(tag: str, version: int) -> Technique:
     """Return what a version of ATT&CK has for an ID of any version; else what another has; else the ID."""
     known = _table(version)["techniques"]

@@ -6,17 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from sigma.backends.keywatch._correlation import Rule, in_order
 from sigma.collection import SigmaCollection
 from sigma.conditions import ConditionFieldEqualsValueExpression
 from sigma.conversion.base import TextQueryBackend
+from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaError
 from sigma.filters import SigmaFilter  # type: ignore[attr-defined]
 from sigma.rule import SigmaRule
-from sigma.types import SigmaType
+from sigma.types import SigmaRegularExpression, SigmaString, SigmaType
 
 
 class RepairedBackend(TextQueryBackend):
@@ -48,6 +49,17 @@ class RepairedBackend(TextQueryBackend):
             for index, query in enumerate(queries)
         ]
 
+    def convert_condition_field_eq_val_str(
+        self, cond: ConditionFieldEqualsValueExpression, state: ConversionState
+    ) -> Any:
+        """Compare a field with a text.
+
+        pySigma, 2.0.1 too, compiles a regular expression of each text first, for expressions that have none here.
+        """
+        if type(cond.value) is SigmaString:
+            cond = instead(cond, cond.field, _NotSought.of(cond.value))
+        return super().convert_condition_field_eq_val_str(cond, state)
+
     def convert_correlation_rule(self, rule: SigmaCorrelationRule, *args: Any, **kwargs: Any) -> list[Any]:
         """Convert a correlation; where errors are collected, collect its own too.
 
@@ -61,6 +73,23 @@ class RepairedBackend(TextQueryBackend):
                 raise
             self.errors.append((cast(Any, rule), error))
             return []
+
+
+class _NotSought(SigmaString):
+    """A text that is not looked for with a regular expression."""
+
+    _NONE = SigmaRegularExpression("")
+
+    @classmethod
+    def of(cls, text: SigmaString) -> Self:
+        """Return the same text so."""
+        own = cls.__new__(cls)
+        own.s, own.original = text.s, text.original
+        return own
+
+    def to_regex(self, custom_escaped: str = "") -> SigmaRegularExpression:
+        """Return none."""
+        return self._NONE
 
 
 def instead(cond: Any, field: str, value: SigmaType) -> ConditionFieldEqualsValueExpression:

@@ -61,14 +61,17 @@ class AttachGuide(PreprocessingTransformation):
 class OwnDetections(PreprocessingTransformation):
     """Give each rule detections of its own.
 
-    pySigma 1.5 puts the same objects of a Sigma filter into every rule: what is mapped for one is mapped for all.
+    pySigma 1.5 puts the same objects of a Sigma filter into every rule: what is mapped for one is mapped for all. Their
+    names begin with an underscore there.
     """
 
     def apply(self, rule: SigmaRule | SigmaCorrelationRule) -> None:
         """Copy the detections, as far as transformations change them."""
         super().apply(rule)
         if isinstance(rule, SigmaRule):
-            rule.detection.detections = {name: _own(d) for name, d in rule.detection.detections.items()}
+            rule.detection.detections |= {
+                name: _own(d) for name, d in rule.detection.detections.items() if name.startswith("_")
+            }
 
 
 def _own(detection: SigmaDetection) -> SigmaDetection:

@@ -55,7 +55,7 @@ class StrictFieldMapping(FieldMappingTransformation):
         if (
             detection_item.field is None
             or not (negated or any(none) or several)
-            or len(self._names_of(detection_item)) == 1
+            or isinstance(self.apply_field_name(detection_item.field), str)
         ):
             return super().apply_detection_item(detection_item)
         parts: list[SigmaDetectionItem | SigmaDetection] = []
@@ -70,12 +70,8 @@ class StrictFieldMapping(FieldMappingTransformation):
             linked = ConditionAND if linked is ConditionOR else ConditionOR
         return SigmaDetection(parts, item_linking=linked)
 
-    def _names_of(self, detection_item: SigmaDetectionItem) -> list[str]:
-        assert detection_item.field is not None
-        return self.apply_field_name(detection_item.field)
-
-    def apply_field_name(self, field: str | None) -> list[str]:
-        """Look a field up in the table."""
+    def apply_field_name(self, field: str | None) -> str | list[str]:
+        """Look a field up in the table: its name, or several."""
         assert self._rule is not None
         if field is None:
             raise self._error(
@@ -100,8 +96,8 @@ class StrictFieldMapping(FieldMappingTransformation):
         self._rule.custom_attributes[NAMES] |= dict.fromkeys(names, field)
         if isinstance(self._rule, SigmaCorrelationRule) and len(names) > 1:
             self._rule.custom_attributes.setdefault(SPELLINGS, {})[names[0]] = names
-            return names[:1]
-        return names
+            return names[0]
+        return names[0] if len(names) == 1 else names
 
     def _shown(self, name: str) -> str:
         shown = self.table.shown(name)

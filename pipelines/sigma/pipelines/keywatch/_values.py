@@ -6,11 +6,13 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain
+from typing import Any
 
-from sigma.conditions import ConditionAND, ConditionOR, SigmaCondition
+from sigma.conditions import ConditionAND, ConditionItem, ConditionOR, SigmaCondition
 from sigma.correlations import SigmaCorrelationRule
-from sigma.exceptions import SigmaValueError
+from sigma.exceptions import SigmaError, SigmaValueError
 from sigma.processing.transformations import ValueListPlaceholderTransformation
 from sigma.processing.transformations.base import DetectionItemTransformation, PreprocessingTransformation
 from sigma.rule import SigmaDetection, SigmaDetectionItem, SigmaRule
@@ -76,10 +78,34 @@ class OneCondition(PreprocessingTransformation):
     def apply(self, rule: SigmaRule | SigmaCorrelationRule) -> None:
         """Join the conditions of a rule."""
         super().apply(rule)
-        if isinstance(rule, SigmaRule) and len(rule.detection.condition) > 1:
-            joined = " or ".join(f"({condition})" for condition in rule.detection.condition)
-            rule.detection.condition = [joined]
-            rule.detection.parsed_condition = [SigmaCondition(joined, rule.detection, rule.source)]
+        if isinstance(rule, SigmaRule):
+            joined = rule.detection.condition
+            if len(joined) > 1:
+                joined = [" or ".join(f"({condition})" for condition in joined)]
+            rule.detection.condition = joined
+            rule.detection.parsed_condition = [_Condition(one, rule.detection, rule.source) for one in joined]
+
+
+class _Condition(SigmaCondition):
+    """A condition of which pySigma 1.5 and 2.0 copy the tree with `deepcopy`, as slow as all else of a parse."""
+
+    def parse(self, postprocess: bool = True) -> Any:
+        """Parse the condition, the same text once."""
+        try:
+            tree = _copy(_tree(self.condition))
+        except SigmaError:
+            return super().parse(postprocess)  # raises it again, with its place
+        return tree.postprocess(self.detections, source=self.source) if postprocess else tree
+
+
+@lru_cache(1000)
+def _tree(condition: str) -> Any:
+    no_detections: Any = None  # a tree has their names only
+    return SigmaCondition(condition, no_detections).parse(postprocess=False)
+
+
+def _copy(tree: Any) -> Any:
+    return type(tree)([_copy(part) for part in tree.args]) if isinstance(tree, ConditionItem) else tree
 
 
 @dataclass

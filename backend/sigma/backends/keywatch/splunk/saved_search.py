@@ -23,6 +23,8 @@ _LEVELS = ["informational", "low", "medium", "high", "critical"]
 _HOUR, _DAY = 60, 24 * 60
 #: A longer name can't be edited in Enterprise Security once it was cloned, which adds to it (constants.py there).
 _LONGEST_NAME = 81
+#: What a line of a .conf file can't hold.
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x85\u2028\u2029]")
 
 
 def stanza(detection: Detection, search: str) -> str:
@@ -105,10 +107,10 @@ def conf_stanza(name: str, settings: dict[str, str]) -> str:
     """
     lines = [f"[{name.replace('[', '(').replace(']', ')')}]"]
     for key, value in {"name": name, **settings}.items():
-        if value.endswith("\\") or re.search(r"[\x00-\x09\x0b-\x1f\x7f\x85\u2028\u2029]", value):
+        if value.endswith("\\") or _CONTROL.search(value):
             raise ValueError(f"{key}: a control character, or a backslash at the end, has no form in a .conf file")
         if key in settings:
-            lines.append(f"{key} = " + " \\\n".join(value.split("\n")))
+            lines.append(f"{key} = " + value.replace("\n", " \\\n"))
     return "\n".join(lines) + "\n"
 
 
