@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Set
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,13 @@ def queries(target: str, output_format: str | None = None, **choice: Any) -> dic
 def hunted(*paths: Path, selection: Selection = EVERYTHING, **choice: Any) -> tuple[list[Alert], Coverage]:
     """Hunt through files with what `converted` takes; return the alerts, and what was read."""
     coverage = Coverage()
-    return hunt(converted("duckdb", **choice), map(str, paths), selection, coverage), coverage
+    conversion = converted("duckdb", **choice) if choice else _pack()
+    return hunt(conversion, map(str, paths), selection, coverage), coverage
+
+
+@cache
+def _pack() -> Conversion:
+    return converted("duckdb")
 
 
 def denials(*paths: Path, **choice: Any) -> tuple[list[Alert], Coverage]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_correlations import CASES, NAMES, RULES, WINDOW
+from test_correlations import CASES, NAMES, WINDOW, correlated
 from test_ends import waiting
 from trino.dbapi import Connection
 
@@ -90,9 +90,10 @@ def test_simulated_events(on: tuple[str, ...], engines: EngineOf, tmp_path: Path
     assert (there.exit_code, there.stderr.count("problem")) == (0, 0)
 
 
-def correlated() -> list[Event]:
-    """Return events of two principals in turn: five in one window of each minute, but for the last of some."""
-    names, regions = (NAMES[2], NAMES[0], NAMES[1], NAMES[0], NAMES[1]), ("us-east-1", "eu-west-1", "eu-west-2")
+def in_turn() -> list[Event]:
+    """Return events of two principals in turn: six in one window of each minute, but for the fifth of some."""
+    one, two, three = NAMES
+    names, regions = (three, one, two, one, two, three), ("us-east-1", "eu-west-1", "eu-west-2")
     who = [f"arn:aws:iam::111122223333:user/{letter}" for letter in "ab"]
     return [
         record(
@@ -109,17 +110,11 @@ def correlated() -> list[Event]:
     ] + [denied(1000, 0, name="ListOther")]
 
 
-def correlation(case: str) -> dict[str, Any]:
-    says = CASES[case] | {"timespan": f"{WINDOW}s"}
-    return {"title": "Correlation", "name": "correlation", "correlation": says}
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_every_type_of_correlation(name: str, on: tuple[str, ...], engines: EngineOf, tmp_path: Path) -> None:
-    events = correlated()
+    events = in_turn()
     engines("athena").load(events)
-    rules = [one_rule({"eventName": RULES[rule]}, title=rule, name=rule) for rule in RULES]
-    path = written([*rules, correlation(name)], tmp_path)
+    path = written(correlated(CASES[name], WINDOW), tmp_path)
     options = (*NDJSON, "--rules", path)
     files, there = (keywatch("hunt", *where, *options) for where in ((in_a_file(events, tmp_path),), on))
     assert "Correlation" in files.stdout
@@ -177,17 +172,18 @@ def test_duplicates_and_masked_ids_in_several_statements(
 
 
 def test_what_the_engine_has_no_form_for_is_named(on: tuple[str, ...], engines: EngineOf, tmp_path: Path) -> None:
-    events = correlated()
+    events = in_turn()
     engines("athena").load(events)
-    rules = [one_rule({"eventName": RULES[rule]}, title=rule, name=rule) for rule in ("one", "two")]
     lacking = one_rule({"managementEvent": True}, title="Lacking", name="lacking")
     wrong = one_rule({"userAgent|re": "(?P<a>x)"}, title="Wrong", name="wrong")
     both = {"type": "temporal", "rules": ["two", "wrong"], "group-by": ["userIdentity.arn"], "timespan": "1h"}
     path = written(
-        [*rules, lacking, wrong, {"title": "Both", "name": "both", "correlation": both},
-         correlation("a chain of two")],
+        [
+            *correlated(CASES["a chain of two"], WINDOW),
+            *(lacking, wrong, {"title": "Both", "name": "both", "correlation": both}),
+        ],
         tmp_path,
-    )  # fmt: skip
+    )
     there = keywatch("hunt", *on, *NDJSON, "--rules", path)
     assert there.exit_code == 2
     assert there.stdout.count('"Correlation"') > 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from test_correlations import CASES, LACKS, correlated, needs
+from test_correlations import CASES, COMMON, LACKS, correlated, needs
 
 from packs import attempted, written
 
@@ -24,8 +24,7 @@ ENGINES = {
     "esql": (r"ES\|QL", "elasticsearch", "esql"),
     "datadog": ("Datadog", "datadog", None),
 }
-#: Seconds, with halves and quarters that every engine has.
-WINDOW = 7200
+#: What a case asks of an engine → what the page calls it.
 ROWS = {
     "event_count": "event_count",
     "value_count": "value_count",
@@ -46,10 +45,10 @@ def reason(engine: str, need: str, folder: Path) -> str:
     """Return why what some case needs is refused: of the simplest that has nothing else which the engine lacks."""
     case = min(
         (says for says in CASES.values() if need in needs(says)),
-        key=lambda says: (len(needs(says) & LACKS[engine]), len(correlated(says, WINDOW))),
+        key=lambda says: (len(needs(says) & LACKS[engine]), len(correlated(says, COMMON))),
     )
     _, target, output_format = ENGINES[engine]
-    [problem, *_] = attempted(target, output_format, rules=[written(correlated(case, WINDOW), folder)]).problems
+    [problem, *_] = attempted(target, output_format, rules=[written(correlated(case, COMMON), folder)]).problems
     return problem.message.removeprefix("rule 'Correlation': ")
 
 

@@ -54,7 +54,9 @@ def said(problems: Iterable[UserError]) -> list[str]:
 
 @pytest.mark.parametrize(("target", "output_format"), FORMATS)
 def test_each_combination_converts_or_is_refused_in_a_line(target: str, output_format: str, tmp_path: Path) -> None:
-    documents = list(kinds.combinations())
+    # The other formats of a target have the conditions of the first, in other files.
+    every = 1 if output_format == next(iter(TARGETS[target].formats)) else 7
+    documents = list(islice(kinds.combinations(), 0, None, every))
     pack = loaded(documents, tmp_path / "rules")
     conversion = convert(pack, TARGETS[target], settings(), output_format)
     write(conversion, tmp_path / "out")
