@@ -68,11 +68,11 @@ class Alerts:
         heads = [{"rule": number, "head": _head(rule), "title": rule.title} for number, rule in enumerate(self.rules)]
         connection.register("heads", pa.Table.from_pylist(heads, _HEADS))
         connection.execute("INSERT INTO rules SELECT * FROM heads")
-        match(connection, list(enumerate(self.singles)), coverage)
-        is_tried = tried(connection)
+        self._is_tried = tried(connection)
+        match(connection, list(enumerate(self.singles)), coverage, self._is_tried)
         for rule in correlations:
             queries = conversion.queries[of_names[id(rule)]]
-            self._correlate(rule, [query for query in queries if is_tried(rule, query)], coverage)
+            self._correlate(rule, [query for query in queries if self._is_tried(rule, query)], coverage)
         counted = "SELECT (SELECT count(*) FROM found) + (SELECT count(*) FROM matches)"
         [(count,)] = connection.execute(counted).fetchall()
         self.count: int = count
@@ -161,7 +161,7 @@ class Alerts:
 
     def match_parts(self, coverage: Coverage) -> None:
         """Look which events are matched by the rules that correlations refer to: what is behind their alerts."""
-        match(self.connection, list(enumerate(self.parts, len(self.singles))), coverage)
+        match(self.connection, list(enumerate(self.parts, len(self.singles))), coverage, self._is_tried)
 
 
 def texts(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[memoryview]:

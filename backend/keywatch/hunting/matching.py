@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 #: Rules that one pass tries: of more, DuckDB takes longer to plan than a pass takes.
 _TOGETHER = 64
-
-
 Numbered = Sequence[tuple[int, Rule]]
+#: Tells of a rule and its SQL whether DuckDB has to run it.
+Tried = Callable[[Rule, str], bool]
 
 
-def match(connection: duckdb.DuckDBPyConnection, rules: Numbered, coverage: Coverage) -> None:
+def match(connection: duckdb.DuckDBPyConnection, rules: Numbered, coverage: Coverage, is_tried: Tried) -> None:
     """Fill the table `matches`: the number of a rule, and the row of an event that it matches.
 
     A rule that DuckDB can't run, such as one with a regular expression of another dialect, becomes a problem.
     Those that no event can match are not tried: DuckDB takes longer to plan a rule than to run it.
     :param rules: of single events, each with its number.
+    :param is_tried: as `tried` returns it.
     """
     connection.execute("CREATE TABLE IF NOT EXISTS matches (rule INTEGER, event BIGINT)")
-    is_tried = tried(connection)
     rules = [(number, rule) for number, rule in rules if is_tried(rule, condition_of(rule))]
     for start in range(0, len(rules), _TOGETHER):
         _match(connection, rules[start : start + _TOGETHER], coverage)
 
 
-def tried(connection: duckdb.DuckDBPyConnection) -> Callable[[Rule, str], bool]:
+def tried(connection: duckdb.DuckDBPyConnection) -> Tried:
     """Return what tells of a rule and its SQL whether DuckDB has to run it.
 
     Not if no event has the name of a call that the rule needs, and DuckDB could not refuse the rule either.

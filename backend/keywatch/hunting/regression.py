@@ -8,7 +8,7 @@ no log but CloudTrail's, and no sample but JSON. Events with the same eventID ar
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,21 +63,22 @@ def tried(paths: Sequence[Path]) -> Iterator[Tried]:
     :param paths: rule files or folders of them, where the rules that correlations refer to are looked for too.
     """
     files = [file for path in paths for file in (sorted(path.rglob("*.yml")) if path.is_dir() else [path])]
+    texts = {file: _text(file) for file in files}
     for file in files:
-        if f"\n{KEY}:" not in _text(file):
+        if f"\n{KEY}:" not in texts[file]:
             continue  # nearly every rule of SigmaHQ's, at a hundredth of the time
         problems: list[UserError] = []
         for document in read_documents([file], "", problems):
             if KEY in document.content:
-                yield _tried(document, files)
+                yield _tried(document, texts)
         for problem in problems:
             yield Tried(file, UNTRIED, str(problem))
 
 
-def _tried(rule: Document, files: list[Path]) -> Tried:
+def _tried(rule: Document, texts: Mapping[Path, str]) -> Tried:
     try:
         info_file, tests = _tests(rule)
-        used = _with_references(rule, files)
+        used = _with_references(rule, texts)
         for test in tests:
             sample, wanted = _found(rule.path, test["path"]), test.get("match_count", 1)
             if sample.stem != str(rule.content.get("id")):
@@ -125,16 +126,19 @@ def _found(rule: Path, path: str) -> Path:
     raise UserError(f"'{path}' is not there", rule)
 
 
-def _with_references(rule: Document, files: list[Path]) -> list[Path]:
-    """Return the files that a rule needs: its own, and those of the rules that it refers to, and they to."""
+def _with_references(rule: Document, texts: Mapping[Path, str]) -> list[Path]:
+    """Return the files that a rule needs: its own, and those of the rules that it refers to, and they to.
+
+    :param texts: the files to look in, with what stands in them.
+    """
     needed = [rule.path]
     waiting = [rule]
     while waiting:
         references = (waiting.pop().correlation or {}).get("rules", ())
         for reference in references if isinstance(references, list) else ():
             pattern = re.compile(rf"^(?:name|id): *['\"]?{re.escape(str(reference))}['\"]? *$", re.MULTILINE)
-            for file in files:
-                if file not in needed and pattern.search(_text(file)):
+            for file, text in texts.items():
+                if file not in needed and pattern.search(text):
                     needed.append(file)
                     waiting += read_documents([file], "", [])
     return needed

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from sigma.backends.keywatch._correlation import Correlation
+from sigma.backends.keywatch._correlation import Correlation, name_of
 from sigma.correlations import (
     CorrelationConditionOR,
     SigmaCorrelationCondition,
@@ -66,7 +66,7 @@ def folded(
     def value(node: object) -> T:
         if isinstance(node, SigmaRuleReference):
             rule = getattr(node, "rule", None)
-            return of_rule[str(rule.name or rule.id) if rule else node.reference]
+            return of_rule[name_of(rule) if rule else node.reference]
         fold = either if isinstance(node, CorrelationConditionOR) else both
         return fold([value(arg) for arg in getattr(node, "args", ())])
 

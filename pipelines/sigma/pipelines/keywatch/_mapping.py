@@ -25,6 +25,8 @@ class StrictFieldMapping(FieldMappingTransformation):
     table: FieldTable = field(kw_only=True)
     pipeline: str = field(kw_only=True)
     _rule: SigmaRule | SigmaCorrelationRule | None = field(init=False, default=None, compare=False)
+    #: What the correlations that the rule stands on call something.
+    _made: set[str] = field(init=False, default_factory=set, compare=False)
 
     def apply(self, rule: SigmaRule | SigmaCorrelationRule) -> None:
         """Map the field names of a rule.
@@ -33,6 +35,7 @@ class StrictFieldMapping(FieldMappingTransformation):
             field and pipeline. Of the evidence such a field is left out, with a warning.
         """
         self._rule = rule
+        self._made = {alias.alias for one in below(rule) for alias in getattr(one, "aliases", ())}
         # Backends show the id of an event without being asked to.
         rule.custom_attributes[NAMES] = dict.fromkeys(self.table.names("eventID"), "eventID")
         evidence = [self._shown(name) for name in rule.fields if self._is_stored(name)]
@@ -77,8 +80,8 @@ class StrictFieldMapping(FieldMappingTransformation):
             raise self._error(
                 "a keyword without a field can't be searched for in CloudTrail events; name the field",
             )
-        if any(field == alias.alias for rule in below(self._rule) for alias in getattr(rule, "aliases", ())):
-            return [field]  # what a correlation calls it that this one stands on
+        if field in self._made:
+            return [field]
         try:
             names = self.table.names(field)
         except NotStoredError as error:
