@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 REGIONS = [
@@ -640,3 +641,16 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
     for number, event in enumerate(events):
         event["eventID"] = f"00000000-0000-4000-8000-{number:012d}"
     return list(draw(st.permutations([*events, *again])))
+
+
+def drawn(examples: st.SearchStrategy[Any], most: int) -> list[Any]:
+    """Return what is drawn, up to so many examples, where an engine is asked about all of them at once."""
+    found = []
+
+    @settings(max_examples=most, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(example=examples)
+    def draw(example: Any) -> None:
+        found.append(example)
+
+    draw()
+    return found

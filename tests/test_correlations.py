@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engines import Engine
-from events import denied
+from events import denied, drawn
 from keywatch.errors import UserError
 from keywatch.hunting.cases import cases, look_behind
 from keywatch.hunting.coverage import Coverage
@@ -273,7 +272,7 @@ def test_what_is_found_is_what_the_definition_says(
     conversion = engine.converted(rules=[written(correlated(says, window), tmp_path)])
 
     name = "who" if "aliases" in says else engine.principal if "group-by" in says else None
-    told = drawn(window, EXAMPLES.get(engine_name, 60))
+    told = some_histories(window, EXAMPLES.get(engine_name, 60))
     each = engine.alerts_each(conversion, told, lambda *_: True)
     for events, alerts in zip(told, each, strict=True):
         [rows] = alerts.values()
@@ -282,17 +281,9 @@ def test_what_is_found_is_what_the_definition_says(
 
 
 @cache
-def drawn(window: int, most: int) -> list[list[Event]]:
+def some_histories(window: int, most: int) -> list[list[Event]]:
     """Return the histories that an engine is asked about in all cases."""
-    found = []
-
-    @settings(max_examples=most, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(events=histories(window))
-    def draw(events: list[Event]) -> None:
-        found.append(events)
-
-    draw()
-    return found
+    return drawn(histories(window), most)
 
 
 #: Events of a flood, where the engine only interprets a language. Splunk keeps 10,000 rows of a window.

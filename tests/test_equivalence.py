@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from sigma.pipelines.keywatch._pack import PACK
 
 import oracle
 from conftest import CORRELATING
 from engines import Engine
-from events import MALLORY, Scenario, denied, histories, scenarios
+from events import MALLORY, Scenario, denied, drawn, histories, scenarios
 from packs import counting_names, written
 
 RULES = oracle.load(PACK)
@@ -92,30 +91,22 @@ def is_possible(name: str, events: list[Event]) -> bool:
 
 
 @cache
-def drawn() -> list[list[Event]]:
+def some_histories() -> list[list[Event]]:
     """Return the histories that all engines are asked about."""
-    found = []
-
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(events=histories())
-    def draw(events: list[Event]) -> None:
-        found.append(events)
-
-    draw()
-    return found
+    return drawn(histories(), 100)
 
 
 @cache
 def asked(engine: Engine) -> tuple[dict[str, Outcome], list[tuple[list[Event], Outcome]]]:
     """Ask an engine about all histories at once; return what came of each scenario, and of each that was drawn."""
     told = [scenario.events for scenario in SCENARIOS.values()]
-    histories = told + drawn()[: DRAWN.get(engine.target)]
-    found = engine.found_each(engine.pack, histories, is_possible)
+    others = some_histories()[: DRAWN.get(engine.target)]
     results = [
-        {rule: outcome(engine, rule, events, names) for rule, names in one.items()}
-        for events, one in zip(histories, found, strict=True)
+        {rule: outcome(engine, rule, events, names) for rule, names in found.items()}
+        for events, found in zip(told + others, engine.found_each(engine.pack, told + others, is_possible), strict=True)
     ]
-    return dict(zip(SCENARIOS, results, strict=False)), [*zip(histories, results, strict=True)][len(told) :]
+    of_told, of_others = results[: len(told)], results[len(told) :]
+    return dict(zip(SCENARIOS, of_told, strict=True)), list(zip(others, of_others, strict=True))
 
 
 @pytest.mark.parametrize("name", CORRELATING)

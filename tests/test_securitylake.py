@@ -15,13 +15,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
 from sigma.pipelines.keywatch._ocsf import UNMAPPED, places
 from sigma.pipelines.keywatch._pack import read_yaml
 
 import ocsf
 from engines import Engine, laid_apart
-from events import DENIED, denied, histories, scenarios
+from events import DENIED, denied, drawn, histories, scenarios
 from keywatch.conversion.convert import Conversion
 from keywatch.errors import UserError
 from keywatch.hunting import parquet
@@ -222,15 +221,7 @@ def test_scenarios_raise_the_same_alerts(pack: Conversion, tmp_path: Path) -> No
 
 
 def test_generated_events_raise_the_same_alerts(pack: Conversion, tmp_path: Path) -> None:
-    drawn: list[list[Event]] = []
-
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(events=histories())
-    def draw(events: list[Event]) -> None:
-        drawn.append(events)
-
-    draw()
-    assert same_alerts(pack, [event for events in laid_apart(drawn) for event in events], tmp_path)
+    assert same_alerts(pack, [event for events in laid_apart(drawn(histories(), 60)) for event in events], tmp_path)
 
 
 @pytest.mark.parametrize(

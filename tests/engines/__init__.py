@@ -106,13 +106,12 @@ class Indexed(Engine):
     """An engine that keeps what is loaded, and is asked about a range of time in it."""
 
     _loaded: list[Event] | None = None
-    _asked: list[list[Event]] | None = None
 
     def load(self, events: list[Event]) -> None:
         """Load events, unless they are those that were loaded last."""
-        if self._loaded is not events:
+        if self._loaded != events:
             self.store(events)
-            self._loaded, self._asked = events, None
+            self._loaded = list(events)
 
     def store(self, events: list[Event]) -> None:
         """Replace what is there by these events."""
@@ -129,16 +128,14 @@ class Indexed(Engine):
 
     def alerts_each(self, conversion: Conversion, histories: list[list[Event]], asked: Asked) -> list[Alerts]:
         """Load all histories, one after the other, and ask about the time of each."""
-        if self._asked is not histories:
-            self._apart = laid_apart(histories)
-            self.load([event for events in self._apart for event in events])
-            self._asked = histories
+        apart = laid_apart(histories)
+        self.load([event for events in apart for event in events])
         return [
             {
                 name: self.over(query, events) if events and asked(name, history) else []
                 for name, [query] in conversion.queries.items()
             }
-            for history, events in zip(histories, self._apart, strict=True)
+            for history, events in zip(histories, apart, strict=True)
         ]
 
 
