@@ -112,10 +112,18 @@ def _row(bucket: dict[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {"event_count": bucket["doc_count"]} | bucket["key"]
     for name, value in bucket.items():
         if isinstance(value, dict) and "buckets" in value:
-            row[name] = sorted(entry["key"] for entry in value["buckets"])
+            row[name] = sorted(map(_written, value["buckets"]))
         elif isinstance(value, dict) and "value" in value:
             row[name] = value.get("value_as_string", value["value"])
     return row
+
+
+def _written(bucket: dict[str, Any]) -> Any:
+    """Return the key of a bucket; of one with several keys the text that other engines have."""
+    if not isinstance(bucket["key"], list):
+        return bucket["key"]
+    first, last = (bucket[name]["value_as_string"] for name in ("first_seen", "last_seen"))
+    return f"{' '.join(bucket['key'])}: {bucket['doc_count']} ({first} to {last})"
 
 
 @contextmanager

@@ -330,6 +330,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "replace": _text(lambda text, regex, new: re.sub(regex, lambda _: new, text)),
     "if": lambda condition, then, otherwise: then if condition else otherwise,
     "mvappend": lambda *values: [str(value) for value in values],  # a multivalue field holds texts
+    "mvindex": lambda values, place: next(iter(_each(values)[place:]), None),
+    "strftime": lambda time, form: datetime.fromtimestamp(time, UTC).strftime(form),
     "mvdedup": lambda values: list(dict.fromkeys(values)),
 }
 
@@ -390,6 +392,16 @@ def _stats(text: str, rows: list[Row]) -> Iterator[Row]:
             if result is not None:
                 new[alias] = result
         yield new
+
+
+def _eventstats(text: str, rows: list[Row]) -> Iterator[Row]:
+    """Each row gets what stats makes of those that are equal in the BY clause."""
+    aggregates, by = _aggregates(text)
+    found = {tuple(row[name] for name in by): row for row in _stats(text, rows)}
+    names = [alias for _, _, alias in aggregates]
+    for row in rows:
+        made = found.get(tuple(row.get(name) for name in by), {})
+        yield row | {name: made[name] for name in names if name in made}
 
 
 def _streamstats(text: str, rows: list[Row], far_end_inside: bool, max_stream_window: int) -> list[Row]:
@@ -477,6 +489,7 @@ def _rename(text: str, rows: list[Row]) -> Iterator[Row]:
 COMMANDS: dict[str, Callable[[str, list[Row]], Iterable[Row]]] = {
     "convert": _convert,
     "eval": _eval,
+    "eventstats": _eventstats,
     "mvexpand": _mvexpand,
     "rename": _rename,
     "search": _search,

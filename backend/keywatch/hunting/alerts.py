@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
-from sigma.backends.keywatch._correlation import Correlation, Rule, id_of
+from sigma.backends.keywatch._correlation import OUTCOMES, Correlation, Rule, id_of
 from sigma.backends.keywatch._sql_text import literal
 from sigma.pipelines.keywatch._fields import ELEMENTS, below
 
@@ -85,6 +85,7 @@ class Alerts:
         values = self._column(correlation.counted) if correlation.counted else "'[]'"
         keys = (*correlation.group, correlation.counted)
         shown = [name for name in correlation.evidence if name.removeprefix(ELEMENTS) not in keys]
+        shown += [OUTCOMES] if correlation.outcome else []
         group = [
             f"{literal(_json(name.removeprefix(ELEMENTS)) + ':')}, {self._column(name)}" for name in correlation.group
         ]

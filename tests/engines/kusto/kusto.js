@@ -62,6 +62,7 @@ const functions = {
   pack_array: values => values,
   coalesce: values => values.find(value => value !== null && value !== '') ?? values[values.length - 1],
   strcat: values => values.map(text).join(''),
+  format_datetime: ([a, form]) => (form === 'yyyy-MM-dd HH:mm:ss' ? new Date(Number(a.at)).toISOString().slice(0, 19).replace('T', ' ') : fail(`format ${form}`)),
   strlen: ([a]) => [...text(a)].length,
   strcat_delim: ([delimiter, ...values]) => values.map(text).join(delimiter),
   array_sort_asc: ([a]) => (Array.isArray(a) ? [...a].sort(order) : null),
@@ -69,6 +70,18 @@ const functions = {
 function overRows(name, args, node, row, set) {
   if (!set.serialized) fail(`${name}(): the rows are in no order`);
   const at = (argument, index) => value(argument, set.rows[index], { ...set, index });
+  if (name === 'row_window_session') { // "equals or exceeds the previous session value plus" a distance, or that of a neighbour
+    if (!set.sums.has(node)) {
+      let first = null, before = null;
+      set.sums.set(node, set.rows.map((_, i) => {
+        const now = at(args[0], i);
+        if (first === null || at(args[3], i) === true || now.at >= first.at + at(args[1], i).at || now.at >= before.at + at(args[2], i).at) first = now;
+        before = now;
+        return first;
+      }));
+    }
+    return set.sums.get(node)[set.index];
+  }
   if (name !== 'row_cumsum') {
     const index = set.index + (name === 'next' ? 1 : -1);
     if (index in set.rows) return at(args[0], index);
@@ -120,7 +133,7 @@ function value(node, row, set) {
     }
     case 'FunctionCallExpression': {
       const name = written(parts[0]), args = items(children(parts[1])[0]);
-      if (['prev', 'next', 'row_cumsum'].includes(name)) return overRows(name, args, node, row, set);
+      if (['prev', 'next', 'row_cumsum', 'row_window_session'].includes(name)) return overRows(name, args, node, row, set);
       const run = functions[name] ?? fail(`function ${name}()`);
       return run(args.map(argument => value(argument, row, set)));
     }

@@ -14,7 +14,7 @@ from sigma.correlations import (
     SigmaExtendedCorrelationCondition,
     SigmaRuleReference,
 )
-from sigma.pipelines.keywatch._fields import OPTIONAL, below
+from sigma.pipelines.keywatch._fields import OPTIONAL, below, cloudtrail, cloudtrail_names
 from sigma.rule import SigmaRule
 from sigma.rule.attributes import SigmaLevel
 
@@ -23,6 +23,10 @@ Rule = SigmaRule | SigmaCorrelationRule
 
 #: What is counted where a condition has a list of fields: a text of their values together, from which each can be told.
 COMBINATION = "combination"
+#: The column in which an alert says how many events of each Region failed with what, or worked, and from when to when.
+OUTCOMES = "outcomes"
+#: How an event that has no error ended. The add-on for Splunk writes the same.
+SUCCESS = "success"
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,17 @@ class Correlation:
         asked = [name for rule in rules if OPTIONAL not in rule.custom_attributes for name in rule.fields]
         names = [*self.parts, *asked, *self.rule.fields]
         return [name for name in dict.fromkeys(names) if name not in self.group and name != self.counted]
+
+    @property
+    def outcome(self) -> tuple[str, str] | None:
+        """The fields that say where an event was and how it ended; None if an alert does not have both.
+
+        The events of a correlation inside have only what it groups by.
+        """
+        names = cloudtrail_names(self.rule)
+        found = {names.get(field): field for field in (*self.keys, *self.evidence)}
+        region, error = map(found.get, cloudtrail()["outcome"])
+        return (region, error) if region and error and not self.inner else None
 
 
 def name_of(rule: Rule) -> str:

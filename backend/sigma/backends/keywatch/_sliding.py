@@ -62,6 +62,8 @@ class SlidingWindowBackend(RepairedBackend):
     why_no_inner: ClassVar[str] = ""
     #: How the values of an evidence field are gathered, with what stands between two of them in front.
     evidence: ClassVar[str]
+    #: How the outcomes are gathered, each of which is a text of its own in the rows, with what stands in front.
+    outcomes: ClassVar[str] = ""
     #: Whether a group's field can be another one in each rule.
     aliased: ClassVar[bool] = False
     #: Why not, where more can be said than that.
@@ -76,13 +78,15 @@ class SlidingWindowBackend(RepairedBackend):
     def sliding_variables(self, correlation: Correlation) -> dict[str, str]:
         """Return what a template may use.
 
-        field: the counted field; groupby: the group's fields; fields: the evidence; window: seconds; count: threshold.
+        field: the counted field; groupby: the group's fields; fields: the evidence; outcomes: how the events of each
+        Region ended; window: seconds; count: threshold.
         """
         column = partial(self.column, correlation.rule)
         return {
             "field": column(correlation.counted) if correlation.counted else "",
             "groupby": self.group_joiner.join(map(column, correlation.group)),
             "fields": "".join(self.evidence.format(field=column(name)) for name in correlation.evidence),
+            "outcomes": self.outcomes if correlation.outcome else "",
             "window": str(correlation.window),
             "count": str(correlation.least),
         }

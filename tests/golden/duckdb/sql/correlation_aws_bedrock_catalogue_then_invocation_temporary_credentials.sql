@@ -32,9 +32,18 @@ opened AS (
     SELECT "userIdentity.arn", max(value_count) AS most_values,
         min("eventTime") - INTERVAL 3600 SECONDS AS window_start, max("eventTime") AS window_end
     FROM numbered GROUP BY "userIdentity.arn", alert_number
+), behind AS (
+    SELECT *,
+        concat("awsRegion", ' ', coalesce(nullif("errorCode", ''), 'success'), ': ', count(DISTINCT "eventID") OVER same, ' (',
+            strftime(min("eventTime") OVER same, '%Y-%m-%dT%H:%M:%SZ'), ' to ',
+            strftime(max("eventTime") OVER same, '%Y-%m-%dT%H:%M:%SZ'), ')') AS outcomes
+    FROM alerts JOIN counted USING ("userIdentity.arn")
+    WHERE "eventTime" BETWEEN window_start AND window_end
+    WINDOW same AS (PARTITION BY "userIdentity.arn", window_start, "awsRegion", coalesce(nullif("errorCode", ''), 'success'))
 )
 SELECT "userIdentity.arn", most_values AS value_count,
     min("eventTime") AS first_seen, max("eventTime") AS last_seen, count(DISTINCT "eventID") AS event_count,
+    list_sort(list_distinct(list(outcomes))) AS outcomes,
     list_sort(list_distinct(list("awsRegion") FILTER ("awsRegion" <> ''))) AS "awsRegion",
     list_sort(list_distinct(list("userIdentity.type") FILTER ("userIdentity.type" <> ''))) AS "userIdentity.type",
     list_sort(list_distinct(list("userIdentity.userName") FILTER ("userIdentity.userName" <> ''))) AS "userIdentity.userName",
@@ -54,7 +63,6 @@ SELECT "userIdentity.arn", most_values AS value_count,
     list_sort(list_distinct(list("additionalEventData.inferenceRegion") FILTER ("additionalEventData.inferenceRegion" <> ''))) AS "additionalEventData.inferenceRegion",
     list_sort(list_distinct(list("additionalEventData.inputTokens") FILTER ("additionalEventData.inputTokens" <> ''))) AS "additionalEventData.inputTokens",
     list_sort(list_distinct(list("additionalEventData.outputTokens") FILTER ("additionalEventData.outputTokens" <> ''))) AS "additionalEventData.outputTokens"
-FROM alerts JOIN counted USING ("userIdentity.arn")
-WHERE "eventTime" BETWEEN window_start AND window_end
+FROM behind
 GROUP BY "userIdentity.arn", most_values, window_start
 ORDER BY first_seen, "userIdentity.arn";

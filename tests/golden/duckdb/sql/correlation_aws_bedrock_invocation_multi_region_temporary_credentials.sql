@@ -31,10 +31,19 @@ opened AS (
     SELECT "userIdentity.accessKeyId", max(value_count) AS most_values,
         min("eventTime") - INTERVAL 1800 SECONDS AS window_start, max("eventTime") AS window_end
     FROM numbered GROUP BY "userIdentity.accessKeyId", alert_number
+), behind AS (
+    SELECT *,
+        concat("awsRegion", ' ', coalesce(nullif("errorCode", ''), 'success'), ': ', count(*) OVER same, ' (',
+            strftime(min("eventTime") OVER same, '%Y-%m-%dT%H:%M:%SZ'), ' to ',
+            strftime(max("eventTime") OVER same, '%Y-%m-%dT%H:%M:%SZ'), ')') AS outcomes
+    FROM alerts JOIN counted USING ("userIdentity.accessKeyId")
+    WHERE "eventTime" BETWEEN window_start AND window_end
+    WINDOW same AS (PARTITION BY "userIdentity.accessKeyId", window_start, "awsRegion", coalesce(nullif("errorCode", ''), 'success'))
 )
 SELECT "userIdentity.accessKeyId", most_values AS value_count,
     list_sort(list_distinct(list("awsRegion"))) AS "awsRegion",
     min("eventTime") AS first_seen, max("eventTime") AS last_seen, count(*) AS event_count,
+    list_sort(list_distinct(list(outcomes))) AS outcomes,
     list_sort(list_distinct(list("userIdentity.arn") FILTER ("userIdentity.arn" <> ''))) AS "userIdentity.arn",
     list_sort(list_distinct(list("userIdentity.type") FILTER ("userIdentity.type" <> ''))) AS "userIdentity.type",
     list_sort(list_distinct(list("userIdentity.userName") FILTER ("userIdentity.userName" <> ''))) AS "userIdentity.userName",
@@ -53,7 +62,6 @@ SELECT "userIdentity.accessKeyId", most_values AS value_count,
     list_sort(list_distinct(list("additionalEventData.inferenceRegion") FILTER ("additionalEventData.inferenceRegion" <> ''))) AS "additionalEventData.inferenceRegion",
     list_sort(list_distinct(list("additionalEventData.inputTokens") FILTER ("additionalEventData.inputTokens" <> ''))) AS "additionalEventData.inputTokens",
     list_sort(list_distinct(list("additionalEventData.outputTokens") FILTER ("additionalEventData.outputTokens" <> ''))) AS "additionalEventData.outputTokens"
-FROM alerts JOIN counted USING ("userIdentity.accessKeyId")
-WHERE "eventTime" BETWEEN window_start AND window_end
+FROM behind
 GROUP BY "userIdentity.accessKeyId", most_values, window_start
 ORDER BY first_seen, "userIdentity.accessKeyId";

@@ -54,7 +54,12 @@ crossed AS (
     FROM numbered GROUP BY "userIdentity.arn", alert_number
 )
 SELECT "userIdentity.arn", most_values AS value_count,
-    from_unixtime(min("time")) AS first_seen, from_unixtime(max("time")) AS last_seen, count(DISTINCT "eventID") AS event_count,
+    from_unixtime(min("time")) AS first_seen, from_unixtime(max("time")) AS last_seen,
+    count(DISTINCT "eventID") AS event_count,
+    array_sort(transform(
+        map_entries(multimap_agg("awsRegion" || ' ' || coalesce(nullif("errorCode", ''), 'success'), ROW("time", "eventID"))),
+        one -> format('%s: %d (%s to %s)', one[1], cardinality(array_distinct(one[2])), date_format(from_unixtime(array_min(one[2])[1], 'UTC'), '%Y-%m-%dT%H:%i:%sZ'), date_format(from_unixtime(array_max(one[2])[1], 'UTC'), '%Y-%m-%dT%H:%i:%sZ'))
+    )) AS outcomes,
     array_sort(array_agg(DISTINCT "awsRegion") FILTER (WHERE "awsRegion" <> '')) AS "awsRegion",
     array_sort(array_agg(DISTINCT "userIdentity.type") FILTER (WHERE "userIdentity.type" <> '')) AS "userIdentity.type",
     array_sort(array_agg(DISTINCT "userIdentity.userName") FILTER (WHERE "userIdentity.userName" <> '')) AS "userIdentity.userName",

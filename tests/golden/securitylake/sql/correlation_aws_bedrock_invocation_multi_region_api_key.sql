@@ -57,7 +57,12 @@ crossed AS (
 )
 SELECT "userIdentity.arn", most_values AS value_count,
     array_sort(array_agg(DISTINCT "awsRegion")) AS "awsRegion",
-    from_unixtime(min("time")) AS first_seen, from_unixtime(max("time")) AS last_seen, count(*) AS event_count,
+    from_unixtime(min("time")) AS first_seen, from_unixtime(max("time")) AS last_seen,
+    count(*) AS event_count,
+    array_sort(transform(
+        map_entries(multimap_agg("awsRegion" || ' ' || coalesce(nullif("errorCode", ''), 'success'), "time")),
+        one -> format('%s: %d (%s to %s)', one[1], cardinality(one[2]), date_format(from_unixtime(array_min(one[2]), 'UTC'), '%Y-%m-%dT%H:%i:%sZ'), date_format(from_unixtime(array_max(one[2]), 'UTC'), '%Y-%m-%dT%H:%i:%sZ'))
+    )) AS outcomes,
     array_sort(array_agg(DISTINCT "userIdentity.type") FILTER (WHERE "userIdentity.type" <> '')) AS "userIdentity.type",
     array_sort(array_agg(DISTINCT "userIdentity.userName") FILTER (WHERE "userIdentity.userName" <> '')) AS "userIdentity.userName",
     array_sort(array_agg(DISTINCT "userIdentity.accessKeyId") FILTER (WHERE "userIdentity.accessKeyId" <> '')) AS "userIdentity.accessKeyId",

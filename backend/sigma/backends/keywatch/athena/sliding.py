@@ -15,9 +15,9 @@ from typing import ClassVar
 
 from sigma.backends.keywatch._chain import chained, seen
 from sigma.backends.keywatch._conditions import passes
-from sigma.backends.keywatch._correlation import Correlation, Rule
+from sigma.backends.keywatch._correlation import OUTCOMES, SUCCESS, Correlation, Rule
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
-from sigma.backends.keywatch._sql_text import ALL_EVENTS, quoted
+from sigma.backends.keywatch._sql_text import ALL_EVENTS, literal, quoted
 from sigma.pipelines.keywatch._fields import cloudtrail_names
 
 #: The events, in which what takes no part is left out.
@@ -91,13 +91,19 @@ _SPANS = """, alerts AS (
 )"""
 _ALERTS = """
 SELECT {groupby}, most_values AS value_count,{values}
-    from_unixtime(min("time")) AS first_seen, from_unixtime(max("time")) AS last_seen, {events} AS event_count{fields}
+    from_unixtime(min("time")) AS first_seen, from_unixtime(max("time")) AS last_seen,
+    {events} AS event_count{outcomes}{fields}
 FROM alerts JOIN present USING ({groupby})
 WHERE "time" BETWEEN window_start AND window_end
 GROUP BY {groupby}, most_values, window_start
 ORDER BY first_seen, {groupby}"""
-
-
+#: How many events there are of each Region and error, and from when to when.
+_OUTCOMES = """,
+    array_sort(transform(
+        map_entries(multimap_agg({region} || ' ' || coalesce(nullif({error}, ''), {success}), {event})),
+        one -> format('%s: %d (%s to %s)', one[1], cardinality({distinct}), {first}, {last})
+    )) AS {column}"""
+_MOMENT = "date_format(from_unixtime({time}, 'UTC'), '%Y-%m-%dT%H:%i:%sZ')"
 #: Correlation type → the stages up to the events that complete it, of the types where those are in a stage.
 _CROSSING = {
     "value_sum": _PRESENT + _MEASURED + _CROSSED,
@@ -147,7 +153,27 @@ class AthenaSliding(SlidingWindowBackend):
             add = chained if correlation.type == "temporal_ordered" else seen
             stages, met = add(correlation, variables["groupby"], '"time"', str(correlation.window))
             variables |= {"stages": stages, "met": met, "reached": str(len(correlation.rules))}
-        return variables
+        return variables | {"outcomes": self._outcomes(correlation)}
+
+    def _outcomes(self, correlation: Correlation) -> str:
+        if correlation.outcome is None:
+            return ""
+        region, error = (self.column(correlation.rule, name) for name in correlation.outcome)
+        # An event that can be there several times is told by its ID.
+        event, distinct, time = '"time"', "one[2]", "{end}(one[2])"
+        if correlation.needs_ids:
+            event, distinct, time = 'ROW("time", "eventID")', "array_distinct(one[2])", "{end}(one[2])[1]"
+        first, last = (_MOMENT.format(time=time.format(end=end)) for end in ("array_min", "array_max"))
+        return _OUTCOMES.format(
+            region=region,
+            error=error,
+            success=literal(SUCCESS),
+            event=event,
+            distinct=distinct,
+            first=first,
+            last=last,
+            column=OUTCOMES,
+        )
 
     def column(self, rule: Rule, field: str) -> str:
         """Write the name that a field has after the first stage: CloudTrail's."""

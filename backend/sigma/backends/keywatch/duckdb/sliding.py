@@ -12,9 +12,9 @@ from typing import ClassVar
 
 from sigma.backends.keywatch._chain import chained, seen
 from sigma.backends.keywatch._conditions import passes
-from sigma.backends.keywatch._correlation import Correlation
+from sigma.backends.keywatch._correlation import OUTCOMES, SUCCESS, Correlation
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
-from sigma.backends.keywatch._sql_text import ALL_EVENTS
+from sigma.backends.keywatch._sql_text import ALL_EVENTS, literal
 
 #: Adds to each event the number of distinct {measured} in the window that ends with it, if a group has {least} in all.
 _COUNTED = """WITH matched AS (
@@ -77,13 +77,22 @@ _ALERTS = """, alerts AS (
     SELECT {groupby}, max(value_count) AS most_values,
         min("eventTime") - INTERVAL {window} SECONDS AS window_start, max("eventTime") AS window_end
     FROM numbered GROUP BY {groupby}, alert_number
+), behind AS (
+    SELECT *{outcome}
+    FROM alerts JOIN counted USING ({groupby})
+    WHERE "eventTime" BETWEEN window_start AND window_end{same}
 )
 SELECT {groupby}, most_values AS value_count,{values}
-    min("eventTime") AS first_seen, max("eventTime") AS last_seen, {events} AS event_count{fields}
-FROM alerts JOIN counted USING ({groupby})
-WHERE "eventTime" BETWEEN window_start AND window_end
+    min("eventTime") AS first_seen, max("eventTime") AS last_seen, {events} AS event_count{outcomes}{fields}
+FROM behind
 GROUP BY {groupby}, most_values, window_start
 ORDER BY first_seen, {groupby}"""
+#: Adds to each event behind an alert how many there are of the same Region and error, and from when to when.
+_OUTCOME = """,
+        concat({region}, ' ', {ended}, ': ', {events} OVER same, ' (',
+            strftime(min("eventTime") OVER same, '{format}'), ' to ',
+            strftime(max("eventTime") OVER same, '{format}'), ')') AS outcomes"""
+_SAME = "\n    WINDOW same AS (PARTITION BY {groupby}, window_start, {region}, {ended})"
 #: Correlation type → the stages up to the events that complete it.
 _STAGES = {
     "value_count": _COUNTED + _CROSSED,
@@ -110,6 +119,7 @@ class DuckDBSliding(SlidingWindowBackend):
     """The method `sliding` in DuckDB's SQL."""
 
     evidence: ClassVar[str] = ",\n    list_sort(list_distinct(list({field}) FILTER ({field} <> ''))) AS {field}"
+    outcomes: ClassVar[str] = f",\n    list_sort(list_distinct(list({OUTCOMES}))) AS {OUTCOMES}"
     sliding: ClassVar[dict[str, str]] = {kind: stages + _OVERLAPPING + _ALERTS for kind, stages in _STAGES.items()}
     completions: ClassVar[dict[str, str]] = {
         kind: stages + "\nSELECT DISTINCT {columns} FROM crossed" for kind, stages in _STAGES.items()
@@ -136,12 +146,21 @@ class DuckDBSliding(SlidingWindowBackend):
             "once": _ONCE.format(groupby=group) if correlation.tagged else "matched",
             "present": present or "true",
         }
+        variables |= self._outcome(correlation, variables)
         if correlation.over_rules:
             add = chained if correlation.type == "temporal_ordered" else seen
             window = f"INTERVAL {correlation.window} SECONDS"
             stages, met = add(correlation, group, '"eventTime"', window)
             variables |= {"stages": stages, "met": met, "count": str(len(correlation.rules))}
         return variables
+
+    def _outcome(self, correlation: Correlation, variables: dict[str, str]) -> dict[str, str]:
+        if correlation.outcome is None:
+            return {"outcome": "", "same": ""}
+        region, error = (self.column(correlation.rule, name) for name in correlation.outcome)
+        ended = f"coalesce(nullif({error}, ''), {literal(SUCCESS)})"
+        made = variables | {"region": region, "ended": ended, "format": "%Y-%m-%dT%H:%M:%SZ"}
+        return {"outcome": _OUTCOME.format(**made), "same": _SAME.format(**made)}
 
 
 class GridSliding(DuckDBSliding):

@@ -8,9 +8,9 @@ from typing import Any
 
 from sigma.backends.keywatch._artefact import Detection
 from sigma.backends.keywatch._attack import Attack, Tactic, attack_of
-from sigma.backends.keywatch._correlation import Rule
+from sigma.backends.keywatch._correlation import OUTCOMES, Rule
 from sigma.backends.keywatch._guide import guide_steps
-from sigma.backends.keywatch.elasticsearch.sliding import group_names
+from sigma.backends.keywatch.elasticsearch.sliding import group_names, tells_outcomes
 from sigma.pipelines.keywatch._pack import GUIDE
 
 _RISK = {"informational": 1, "low": 21, "medium": 47, "high": 73, "critical": 99}
@@ -46,6 +46,7 @@ def detection_rule(detection: Detection, query: str) -> dict[str, Any]:
     made = {alias.alias for alias in correlation.rule.aliases} if correlation else set()
     attack = attack_of(rule, "Kibana")
     level = detection.level.name.lower()
+    own = [*_OWN, *([OUTCOMES] * tells_outcomes(correlation))] if correlation else []
     group = ["event.id"] if correlation is None else group_names(correlation)
     return {
         "rule_id": detection.id,
@@ -71,9 +72,7 @@ def detection_rule(detection: Detection, query: str) -> dict[str, Any]:
         "threat": threat(attack),
         "note": _note(rule),
         "setup": "## Setup\n\nNeeds Elastic's AWS integration with CloudTrail, from a trail that covers all Regions.",
-        "investigation_fields": {
-            "field_names": list(dict.fromkeys([*group, *rule.fields, *(_OWN if correlation else ())]))
-        },
+        "investigation_fields": {"field_names": list(dict.fromkeys([*group, *rule.fields, *own]))},
         "required_fields": [
             {"name": name, "type": TYPES.get(name, "keyword")}
             # What the rule groups by and counts, and what it gives as evidence.

@@ -13,7 +13,7 @@ from math import ceil
 from typing import ClassVar
 
 from sigma.backends.keywatch._conditions import condition_over_rules
-from sigma.backends.keywatch._correlation import COMBINATION, Correlation, Rule
+from sigma.backends.keywatch._correlation import COMBINATION, OUTCOMES, SUCCESS, Correlation, Rule
 from sigma.backends.keywatch._sliding import SlidingWindowBackend, combination_of
 from sigma.pipelines.keywatch._fields import cloudtrail_names
 
@@ -27,9 +27,11 @@ ALL_EVENTS = "all_events"
 _VALUES = (
     """{search}
 | WHERE {present}
-| EVAL slice = TO_LONG(@timestamp) / {slice}
-| STATS value_count = MV_COUNT(VALUES({field})), event_count = COUNT(*), first_seen = MIN(@timestamp),"""
-    """ last_seen = MAX(@timestamp), slice = VALUES(CONCAT(TO_STRING(slice), " ", {field})){fields} BY {groupby}
+| EVAL slice = TO_LONG(@timestamp) / {slice}, ended = {ended}
+| STATS event_count = COUNT(*), first_seen = MIN(@timestamp), last_seen = MAX(@timestamp), {field} = VALUES({field}),"""
+    """ slice = VALUES(CONCAT(TO_STRING(slice), " ", {field})){fields} BY {groupby}, ended{told}
+| STATS value_count = MV_COUNT(VALUES({field})), event_count = SUM(event_count), first_seen = MIN(first_seen),"""
+    """ last_seen = MAX(last_seen), slice = VALUES(slice){outcomes}{fields} BY {groupby}
 | WHERE value_count >= {count}
 | MV_EXPAND slice
 | DISSECT slice "%{{slice}} %{{counted_value}}"
@@ -37,11 +39,36 @@ _VALUES = (
 | MV_EXPAND step
 | EVAL window_end = TO_LONG(slice) + step{once}
 | STATS value_count = COUNT_DISTINCT(counted_value), {field} = VALUES(counted_value), event_count = MAX(event_count),"""
-    """ first_seen = MIN(first_seen), last_seen = MAX(last_seen){fields} BY {groupby}, window_end
+    """ first_seen = MIN(first_seen), last_seen = MAX(last_seen){outcomes}{fields} BY {groupby}, window_end
 | STATS value_count = MAX(value_count), {field} = VALUES({field}), event_count = MAX(event_count),"""
-    """ first_seen = MIN(first_seen), last_seen = MAX(last_seen){fields} BY {groupby}
+    """ first_seen = MIN(first_seen), last_seen = MAX(last_seen){outcomes}{fields} BY {groupby}
 | WHERE value_count >= {count}"""
 )
+#: The most events in a window, each counted once however often it was delivered.
+_EVENTS = (
+    """{search}
+| WHERE {present}
+| STATS seen = MIN(@timestamp){fields} BY {groupby}, event.id
+| EVAL slice = TO_LONG(seen) / {slice}, ended = {ended}
+| STATS events = COUNT(*), first_seen = MIN(seen), last_seen = MAX(seen){fields} BY {groupby}, slice, ended
+| STATS event_count = SUM(events), first_seen = MIN(first_seen), last_seen = MAX(last_seen),"""
+    """ slice = VALUES(CONCAT(TO_STRING(slice), " ", TO_STRING(events))){fields} BY {groupby}, ended{told}
+| MV_EXPAND slice
+| DISSECT slice "%{{slice}} %{{events}}"
+| EVAL step = [{steps}]
+| MV_EXPAND step
+| EVAL window_end = TO_LONG(slice) + step, events = TO_LONG(events)
+| EVAL event_count = CASE(step == 0, events, 0){once}
+| STATS value_count = SUM(events), event_count = SUM(event_count), first_seen = MIN(first_seen),"""
+    """ last_seen = MAX(last_seen){outcomes}{fields} BY {groupby}, window_end
+| STATS value_count = MAX(value_count), event_count = SUM(event_count), first_seen = MIN(first_seen),"""
+    """ last_seen = MAX(last_seen){outcomes}{fields} BY {groupby}
+| WHERE value_count >= {count}"""
+)
+#: How many events of a group ended so, and from when to when.
+_TOLD = """
+| EVAL {outcomes} = CONCAT(ended, ": ", TO_STRING(event_count), " (", {first}, " to ", {last}, ")")"""
+_MOMENT = """DATE_FORMAT("yyyy-MM-dd'T'HH:mm:ss'Z'", {time})"""
 
 
 #: The same for rules: which match in a window, or when, as far as that matters, and whether that is what is asked for.
@@ -82,24 +109,13 @@ class ESQLSliding(SlidingWindowBackend):
     ungrouped: ClassVar[bool] = True
     combined: ClassVar[bool] = True
     evidence: ClassVar[str] = ", {field} = VALUES({field})"
+    outcomes: ClassVar[str] = evidence.format(field=OUTCOMES)
     sliding: ClassVar[dict[str, str]] = {
         "value_count": _VALUES,
         "temporal": _VALUES,
         "temporal_extended": _MET,
         "temporal_ordered": _MET,
-        "event_count": """{search}
-| WHERE {present}
-| STATS seen = MIN(@timestamp){fields} BY {groupby}, event.id
-| EVAL slice = TO_LONG(seen) / {slice}
-| STATS events = COUNT(*), first_seen = MIN(seen), last_seen = MAX(seen){fields} BY {groupby}, slice
-| EVAL step = [{steps}]
-| MV_EXPAND step
-| EVAL window_end = slice + step, event_count = CASE(step == 0, events, 0){once}
-| STATS value_count = SUM(events), event_count = SUM(event_count), first_seen = MIN(first_seen),"""
-        """ last_seen = MAX(last_seen){fields} BY {groupby}, window_end
-| STATS value_count = MAX(value_count), event_count = SUM(event_count), first_seen = MIN(first_seen),"""
-        """ last_seen = MAX(last_seen){fields} BY {groupby}
-| WHERE value_count >= {count}""",
+        "event_count": _EVENTS,
     }
 
     def search_of_each(self, correlation: Correlation) -> str:
@@ -141,18 +157,34 @@ class ESQLSliding(SlidingWindowBackend):
         Where rules have to match, add what tells which did.
         """
         slice_seconds = grain(correlation.window)
-        evidence = map(self.escape_and_quote_field, correlation.evidence)
+        evidence = [*map(self.escape_and_quote_field, correlation.evidence)]
         variables = super().sliding_variables(correlation)
         variables["groupby"] = variables["groupby"] or ALL_EVENTS
         if correlation.over_rules:
             variables |= {"field": _RULE, "count": str(correlation.enough)}
             variables |= self._met(correlation, variables)
         present = " AND ".join(f'{self.column(correlation.rule, name)} != ""' for name in correlation.keys)
-        return variables | {
-            "slice": str(slice_seconds * 1000),
-            "steps": ", ".join(str(step) for step in range(ceil(correlation.window / slice_seconds) + 1)),
-            "present": present or "true",
-            "once": "".join(f", {name} = CASE(step == 0, {name}, NULL)" for name in evidence),
+        evidence += [OUTCOMES] * tells_outcomes(correlation)
+        return (
+            variables
+            | self._told(correlation)
+            | {
+                "slice": str(slice_seconds * 1000),
+                "steps": ", ".join(str(step) for step in range(ceil(correlation.window / slice_seconds) + 1)),
+                "present": present or "true",
+                "once": "".join(f", {name} = CASE(step == 0, {name}, NULL)" for name in evidence),
+            }
+        )
+
+    def _told(self, correlation: Correlation) -> dict[str, str]:
+        """Return what events are told apart by, and what says of each how many there are and when."""
+        if correlation.outcome is None or not tells_outcomes(correlation):
+            return {"ended": '""', "told": ""}
+        region, error = map(self.escape_and_quote_field, correlation.outcome)
+        first, last = (_MOMENT.format(time=time) for time in ("first_seen", "last_seen"))
+        return {
+            "ended": f'CONCAT(COALESCE({region}, "-"), " ", COALESCE({error}, {quoted(SUCCESS)}))',
+            "told": _TOLD.format(outcomes=OUTCOMES, first=first, last=last),
         }
 
     def _met(self, correlation: Correlation, variables: dict[str, str]) -> dict[str, str]:
@@ -193,6 +225,11 @@ def group_names(correlation: Correlation) -> list[str]:
 def name_of(rule: Rule, field: str) -> str:
     """Return the name that a value has in a row: the field's, or CloudTrail's for what is only a part of a text."""
     return cloudtrail_names(rule)[field] if "(" in field else field
+
+
+def tells_outcomes(correlation: Correlation) -> bool:
+    """Tell whether an alert says how its events ended; not where its rows are told apart by when rules match."""
+    return correlation.outcome is not None and ESQLSliding.sliding[correlation.kind] is not _MET
 
 
 def _is(rule: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from sigma.backends.keywatch._artefact import Detection
 from sigma.backends.keywatch._attack import attack_of
 from sigma.backends.keywatch._conditions import asked, passes
+from sigma.backends.keywatch._correlation import OUTCOMES, SUCCESS, Correlation
 from sigma.backends.keywatch._guide import guide_steps
 from sigma.backends.keywatch.opensearch.sliding import EVENT, KEYWORD, METRICS, Json
 from sigma.rule.attributes import SigmaLevel
@@ -20,8 +21,11 @@ _SEVERITY = {SigmaLevel.CRITICAL: "1", SigmaLevel.HIGH: "2", SigmaLevel.MEDIUM: 
 _TIME = "eventTime"
 #: Principals on a page, values of an evidence field, and buckets of all that: OpenSearch gives 65,535 at most.
 _PAGE, _VALUES, _MOST_BUCKETS = 500, 10, 60_000
+#: How many pairs of Region and error there are of a principal.
+_ENDS = 100
 #: What names the principal of a single event: the first of these that it has. The plugin fails on an empty key.
 _WHO = ["userIdentity.arn.keyword", "sourceIPAddress.keyword", EVENT]
+_SEEN: Json = {"first_seen": {"min": {"field": _TIME}}, "last_seen": {"max": {"field": _TIME}}}
 _FIRST = (
     "for (def field : params.fields) { if (doc.containsKey(field) && doc[field].size() > 0 && doc[field].value != '') "
     "{ return doc[field].value; } } return 'unknown';"
@@ -90,7 +94,7 @@ def _search(detection: Detection, period: Json) -> Json:
             sources = [{"all_events": {"terms": {"script": {"source": "'all events'", "lang": "painless"}}}}]
         keys = [field for field in correlation.keys if field.endswith(KEYWORD)]
         evidence = [field for field in (*correlation.keys, *correlation.evidence) if field not in correlation.group]
-        most = {"value_count": METRICS[correlation.type](correlation, _TIME)}
+        most = {"value_count": METRICS[correlation.type](correlation, _TIME)} | _outcomes(correlation)
     evidence = list(dict.fromkeys(evidence))
     # What a filter finds has no score.
     asked: Json = {"filter": [{"range": {_TIME: period}}]}
@@ -106,15 +110,24 @@ def _search(detection: Detection, period: Json) -> Json:
         "aggregations": {
             "principals": {
                 "composite": {
-                    "size": min(_PAGE, _MOST_BUCKETS // (1 + len(evidence) * _VALUES)),
+                    "size": min(_PAGE, _MOST_BUCKETS // (1 + len(evidence) * _VALUES + _ENDS * (OUTCOMES in most))),
                     "sources": sources,
                 },
                 "aggregations": most
-                | {"first_seen": {"min": {"field": _TIME}}, "last_seen": {"max": {"field": _TIME}}}
+                | _SEEN
                 | {field.removesuffix(KEYWORD): {"terms": {"field": field, "size": _VALUES}} for field in evidence},
             }
         },
     }
+
+
+def _outcomes(correlation: Correlation) -> Json:
+    """Return the aggregation that says how many events of each Region ended how, and from when to when."""
+    if correlation.outcome is None:
+        return {}
+    region, error = correlation.outcome
+    ended = {"terms": [{"field": region, "missing": "-"}, {"field": error, "missing": SUCCESS}], "size": _ENDS}
+    return {OUTCOMES: {"multi_terms": ended, "aggregations": _SEEN}}
 
 
 def _action(detection: Detection) -> Json:

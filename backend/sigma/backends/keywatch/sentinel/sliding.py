@@ -8,13 +8,13 @@ so both ends of a window are in. Exact, and two sorts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import accumulate
 from typing import ClassVar
 
 from sigma.backends.keywatch._conditions import MEASURES, condition_over_rules, passes
-from sigma.backends.keywatch._correlation import COMBINATION, Correlation, Rule, name_of
+from sigma.backends.keywatch._correlation import COMBINATION, OUTCOMES, Correlation, Rule, name_of
 from sigma.backends.keywatch._sliding import SlidingWindowBackend, combination_of
+from sigma.backends.keywatch.sentinel.outcomes import same, told
 from sigma.backends.keywatch.sentinel.values import literal
 from sigma.pipelines.keywatch._fields import cloudtrail_names
 
@@ -42,9 +42,9 @@ _CHAIN = """{search}
         {carried};
 )
 | extend step = 0, present = iff({met}, {count}, 0)"""
-_SUMMARY = """
+_SUMMARY = """{told}
 | summarize value_count = max(present), event_count = countif(step == 0), first_seen = minif(TimeGenerated, step == 0),
-    last_seen = maxif(TimeGenerated, step == 0){fields}
+    last_seen = maxif(TimeGenerated, step == 0){outcomes}{fields}
     by {groupby}
 | where value_count {passes}"""
 #: The events that complete a correlation, without the columns that counting has added.
@@ -57,6 +57,7 @@ class SentinelSliding(SlidingWindowBackend):
     """The method `sliding` in KQL."""
 
     evidence: ClassVar[str] = ""
+    outcomes: ClassVar[str] = f",\n    {OUTCOMES} = array_sort_asc(make_set_if({OUTCOMES}, isnotempty({OUTCOMES})))"
     aliased: ClassVar[bool] = True
     ungrouped: ClassVar[bool] = True
     combined: ClassVar[bool] = True
@@ -153,18 +154,19 @@ class SentinelSliding(SlidingWindowBackend):
             "passes": passes(correlation),
             "in_order": ", ".join(f"{name} asc" for name in group),
             "fields": sets,
-            "present_at": self._present_at(correlation, _same("prev({})", group)),
+            "told": told(correlation, group),
+            "present_at": self._present_at(correlation, same("prev({})", group)),
         }
         if correlation.type in MEASURES:
             measured = _EVENT
             present.append(f"isnotnull(todouble({counted}))")
         if correlation.type == "temporal_ordered":
-            variables |= _carried(correlation, _same("each.{}", group))
+            variables |= _carried(correlation, same("each.{}", group))
         return variables | {
             "present": " and ".join(present),
             "measured": measured,
-            "same_before": _same("prev({})", [*group, measured]),
-            "same_after": _same("next({})", [*group, measured]),
+            "same_before": same("prev({})", [*group, measured]),
+            "same_after": same("next({})", [*group, measured]),
         }
 
     def _present_at(self, correlation: Correlation, same_group: str) -> str:
@@ -226,8 +228,3 @@ def column(rule: Rule, field: str) -> str:
     name = cloudtrail_names(rule)[field].replace(".", "_") if is_expression(field) else field
     # An alias may be any text, also one of KQL's words, which are all lower case.
     return name if name.isidentifier() and not name.islower() else f"[{literal(name)}]"
-
-
-def _same(other: str, fields: Iterable[str]) -> str:
-    """Write that another row, as the form `other` names its columns, has the same values."""
-    return " and ".join(f"{other.format(name)} == {name}" for name in fields)

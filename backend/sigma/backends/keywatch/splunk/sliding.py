@@ -18,9 +18,10 @@ from math import ceil
 from typing import ClassVar
 
 from sigma.backends.keywatch._conditions import MEASURES, passes
-from sigma.backends.keywatch._correlation import COMBINATION, Correlation
+from sigma.backends.keywatch._correlation import COMBINATION, OUTCOMES, Correlation
 from sigma.backends.keywatch._sliding import SlidingWindowBackend, combination_of
 from sigma.backends.keywatch.splunk.chain import branches, chained, seen
+from sigma.backends.keywatch.splunk.outcomes import told
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.pipelines.keywatch._fields import SPELLINGS
@@ -39,30 +40,28 @@ _ALERT = """
 | convert timeformat="%Y-%m-%dT%H:%M:%S%z" ctime(first_seen) ctime(last_seen)"""
 #: For rules that have to match: what `splunk.chain` adds tells at which event they did.
 _OVER_RULES = """{search}
-| where {present}
+| where {present}{ended}{told}
 | sort 0 _time rule_number{commands}
 | eval met=if({met}, {count}, 0)
 | stats max(met) AS value_count dc(eventID) AS event_count min(_time) AS first_seen"""
-_OVER_RULES += """ max(_time) AS last_seen values(rule) AS rule{fields} BY {groupby}""" + _ALERT
-
-
+_OVER_RULES += """ max(_time) AS last_seen values(rule) AS rule{outcomes}{fields} BY {groupby}""" + _ALERT
 #: The sum or the mean of what the events in a window have: each adds its value when it comes, and takes it back half a
 #: second after the window. Of the rows of one moment, the last one has them all.
 _MEASURED = """{search}
 | where {present}
 | eval measured=tonumber('{measured}')
 | where isnotnull(measured)
-| stats min(_time) AS seen max(measured) AS measured{fields} BY {groupby} eventID
+| stats min(_time) AS seen max(measured) AS measured{fields} BY {groupby} eventID{ended}{told}
 | eval step=mvappend("1", "-1")
 | mvexpand step
 | eval step=tonumber(step), moment=if(step==1, seen, seen + {window} + 0.5), change=step * measured
 | sort 0 moment
 | streamstats sum(change) AS total sum(step) AS number BY {groupby}
-| stats last(total) AS total last(number) AS number dc(eventID) AS events{fields} BY {groupby} moment step
+| stats last(total) AS total last(number) AS number dc(eventID) AS events{outcomes}{fields} BY {groupby} moment step
 | eval measure=if(step==1, {measure}, null()), events=if(step==1, events, 0)
 | eval first_seen=if(step==1, moment, null()), last_seen=first_seen
 | stats max(measure) AS value_count sum(events) AS event_count min(first_seen) AS first_seen"""
-_MEASURED += """ max(last_seen) AS last_seen{fields} BY {groupby}""" + _ALERT
+_MEASURED += """ max(last_seen) AS last_seen{outcomes}{fields} BY {groupby}""" + _ALERT
 
 
 class SplunkSliding(SlidingWindowBackend):
@@ -70,6 +69,7 @@ class SplunkSliding(SlidingWindowBackend):
 
     group_joiner: ClassVar[str] = " "
     evidence: ClassVar[str] = " values({field}) AS {field}"
+    outcomes: ClassVar[str] = evidence.format(field=OUTCOMES)
     aliased: ClassVar[bool] = True
     ungrouped: ClassVar[bool] = True
     combined: ClassVar[bool] = True
@@ -82,24 +82,25 @@ class SplunkSliding(SlidingWindowBackend):
         "temporal_ordered": _OVER_RULES,
         "value_count": """{search}
 | where {present}
-| eval slice=floor(_time/{slice})
-| stats count AS event_count min(_time) AS first_seen max(_time) AS last_seen{fields} BY {groupby} {field} slice
+| eval slice=floor(_time/{slice}){ended}
+| stats count AS event_count min(_time) AS first_seen max(_time) AS last_seen{fields} BY"""
+        """ {groupby} {field} slice{merged}
 | eval seen=mvdedup(mvappend(first_seen, last_seen))
 | mvexpand seen
 | eval seen=tonumber(seen), event_count=if(seen==first_seen, event_count, 0), _time=2*seen - 1700000000
 | sort 0 _time
 | streamstats window={rows} time_window={stretched}s global=f dc({field}) AS value_count BY {groupby}
 | stats max(value_count) AS value_count sum(event_count) AS event_count min(first_seen) AS first_seen"""
-        """ max(last_seen) AS last_seen values({field}) AS {field}{fields} BY {groupby}""" + _ALERT,
+        """ max(last_seen) AS last_seen values({field}) AS {field}{outcomes}{fields} BY {groupby}""" + _ALERT,
         # An event is one row, and the last N of them are enough to tell whether N lie in a window.
         "event_count": """{search}
 | where {present}
-| stats min(_time) AS seen{fields} BY {groupby} eventID
+| stats min(_time) AS seen{fields} BY {groupby} eventID{ended}{told}
 | eval first_seen=seen, last_seen=seen, _time=2*seen - 1700000000
 | sort 0 _time
 | streamstats window={count} time_window={stretched}s global=f count AS value_count BY {groupby}
 | stats max(value_count) AS value_count count AS event_count min(first_seen) AS first_seen"""
-        """ max(last_seen) AS last_seen{fields} BY {groupby}""" + _ALERT,
+        """ max(last_seen) AS last_seen{outcomes}{fields} BY {groupby}""" + _ALERT,
     }
 
     def sliding_search(self, correlation: Correlation) -> str:
@@ -135,6 +136,7 @@ class SplunkSliding(SlidingWindowBackend):
         if correlation.over_rules:
             add = chained if correlation.type == "temporal_ordered" else seen
             variables["commands"], variables["met"] = add(correlation, variables["groupby"])
+        variables |= told(correlation, variables)
         return variables | {
             "measured": correlation.counted or "",
             "measure": "total" if correlation.type == "value_sum" else "total / number",
