@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import CORRELATING
 from engines import Engine, only
+from engines.conf import read_conf
 from events import (
     DENIED,
     HOUR,
@@ -20,11 +23,13 @@ from events import (
     MINUTE,
     REGIONS,
     START,
+    TRENT,
     VOLUME,
     denied,
     invoked,
     listed,
 )
+from packs import queries
 
 ACCESS, CLIENT = {"errorCode": "AccessDenied"}, {"errorCode": "Client.UnauthorizedOperation"}
 EVERY = pytest.mark.parametrize("name", [name for name in CORRELATING if name != "datadog"])
@@ -78,6 +83,57 @@ def test_an_alert_counts_how_the_calls_of_each_region_ended(
     assert {one[1]: (int(one[2]), moment(one[3]), moment(one[4])) for one in told if one} == {
         ended: (len(times), min(times), max(times)) for ended, times in expected.items()
     }
+
+
+def block(text: str, heading: str) -> str:
+    """Return the code that comes first after a heading."""
+    return text.split(f"# {heading}\n", 1)[1].split("```")[1].partition("\n")[2]
+
+
+def page(name: str) -> str:
+    return (Path(__file__).parents[1] / "docs" / f"{name}.md").read_text(encoding="utf-8")
+
+
+def drilldown() -> str:
+    [stanza] = read_conf(queries("splunk", "savedsearches")[DENIED]).values()
+    drilldowns = json.loads(stanza["action.notable.param.drilldown_searches"])
+    [search] = [one["search"] for one in drilldowns if "first" in one["name"]]
+    return str(search).replace("$userIdentity_arn$", "ARN")
+
+
+NEW = "What is new for a principal"
+#: Engine → the query that says what is new for a principal, as it is given to people, with all of the time.
+FIRST_SEEN: dict[str, Callable[[], str]] = {
+    "spl": drilldown,
+    "esql": lambda: block(queries("elasticsearch")[DENIED]["note"], "Where was this principal seen first?").replace(
+        "@timestamp >= NOW() - 30 days AND ", ""
+    ),
+    "sentinel": lambda: block(page("sentinel"), NEW).replace("TimeGenerated > ago(30d) and ", ""),
+    "athena": lambda: block(page("athena"), NEW),
+}
+
+
+@pytest.mark.parametrize("name", FIRST_SEEN)
+def test_what_is_new_for_a_principal_comes_first(name: str, engines: Callable[[str], Engine]) -> None:
+    events = [
+        denied(0, 0),
+        denied(HOUR, 1, sourceIPAddress="203.0.113.9", userAgent="new"),
+        denied(2 * HOUR, 0),
+        denied(3 * HOUR, 2, arn=TRENT),
+    ]
+    rows = list(engines(name).rows(FIRST_SEEN[name]().replace("ARN", MALLORY), events))
+    found = [
+        (
+            set(map(str, row.values())) & {REGIONS[0], REGIONS[1], "new"},
+            moment(row["first_seen"]),
+            moment(row["last_seen"]),
+        )
+        for row in rows
+    ]
+    assert found == [
+        ({REGIONS[1], "new"}, START + timedelta(hours=1), START + timedelta(hours=1)),
+        ({REGIONS[0]}, START, START + timedelta(hours=2)),
+    ]
 
 
 # An alert of the others speaks of all that a run looks back to, which is little more than a window.

@@ -117,7 +117,8 @@ def test_saved_searches(tmp_path: Path) -> None:
             "publish_time": date.timestamp(),
         }
         for drilldown in json.loads(stanza["action.notable.param.drilldown_searches"]):
-            assert re.fullmatch(r'index="\*" sourcetype="aws:cloudtrail" ([\w.]+)="\$(\w+)\$"', drilldown["search"])
+            source = r'index="\*" sourcetype="aws:cloudtrail" ([\w.]+)="\$(\w+)\$"'
+            assert re.fullmatch(rf"{source}( earliest=-30d@d latest=now\n.*)?", drilldown["search"], re.DOTALL)
 
 
 #: The keys that contentctl's template writes for a detection with notable and risk, but for those of `action.escu`:
@@ -219,6 +220,15 @@ def test_every_construct_is_in_the_documentation() -> None:
     table = "\n".join(line for line in page.splitlines() if line.startswith("|"))
     for name in ["search", "streamstats", *spl.COMMANDS, *spl.FUNCTIONS, "count", "min", "max", "sum", "dc", "values"]:
         assert re.search(rf"`(\| )?{name}\b|`.*\b{name}\b.*`", table), name
+
+
+def test_an_alert_is_raised_where_eventstats_adds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """limits.conf says that it stops adding fields at a limit."""
+    events = [spl.flat(denied(i, i)) for i in range(5)]
+    [row] = spl.run(SEARCHES[DENIED], events)
+    assert len(row.pop("outcomes")) == 5
+    monkeypatch.setitem(spl.COMMANDS, "eventstats", lambda _, rows: rows)
+    assert spl.run(SEARCHES[DENIED], events) == [row]
 
 
 def test_a_parser_of_spl_takes_them(parse: Callable[..., list[str]], tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ class _Search:
             group = self._and()
             assert self.tokens.popleft() == ")"
             return group
-        if token in ("index", "sourcetype"):
+        if token in ("index", "sourcetype", "earliest", "latest"):
             self.tokens.popleft(), self.tokens.popleft()
             return lambda _: True
         if token == "*":
@@ -447,6 +447,9 @@ def _mvexpand(text: str, rows: list[Row]) -> Iterator[Row]:
 def _sort(text: str, rows: list[Row]) -> list[Row]:
     limit, *fields = text.split()
     assert limit == "0", "without 0, sort keeps 10,000 rows"
+    if fields[0].startswith("-"):
+        [field] = fields
+        return sorted(rows, key=lambda row: row[field.removeprefix("-")], reverse=True)
     return sorted(rows, key=lambda row: [row[field] for field in fields])
 
 

@@ -154,14 +154,14 @@ function value(node, row, set) {
 const distinct = values => [...new Map(values.filter(one => one !== null).map(one => [key(one), one])).values()];
 const extreme = sign => values => values.filter(one => one !== null)
   .reduce((best, one) => (best === null || sign * order(one, best) > 0 ? one : best), null);
-const aggregates = { max: extreme(1), minif: extreme(-1), maxif: extreme(1), make_set_if: distinct };
+const aggregates = { max: extreme(1), min: extreme(-1), count: rows => rows.length, minif: extreme(-1), maxif: extreme(1), make_set_if: distinct };
 function aggregate(node, rows) {
   if (kind(node) === 'SimpleNamedExpression') return aggregate(children(node)[1], rows);
   const [called, given] = children(node), name = written(called), args = items(children(given)[0]);
   if (functions[name]) return functions[name](args.map(argument => aggregate(argument, rows)));
   const kept = name.endsWith('if') ? rows.filter(row => value(args[args.length - 1], row, {}) === true) : rows;
   if (name === 'countif') return kept.length;
-  return (aggregates[name] ?? fail(`aggregate ${name}()`))(kept.map(row => value(args[0], row, {})));
+  return (aggregates[name] ?? fail(`aggregate ${name}()`))(kept.map(row => (args.length ? value(args[0], row, {}) : row)));
 }
 
 // Tables: table(node, data, input) -> {rows, serialized}.

@@ -32,6 +32,17 @@ _BUTTONS = (
     "A button searches for one value of its field. If the alert has several, add the others to the timeline's query. "
     "If it has none, the timeline searches for the name of the field in braces: remove that filter."
 )
+#: What is new for a principal.
+_FIRST_SEEN = """### Where was this principal seen first?
+In Discover, with the alert's principal in place of ARN:
+
+```
+FROM {index}
+| WHERE @timestamp >= NOW() - 30 days AND aws.cloudtrail.user_identity.arn == "ARN"
+| STATS calls = COUNT(*), first_seen = MIN(@timestamp), last_seen = MAX(@timestamp)
+    BY cloud.region, source.address, user_agent.original
+| SORT first_seen DESC
+```"""
 #: Fields of the integration that are no keywords.
 TYPES = {"@timestamp": "date", "aws.cloudtrail.read_only": "boolean"}
 
@@ -70,7 +81,7 @@ def detection_rule(detection: Detection, query: str) -> dict[str, Any]:
         },
         "max_signals": 1000,
         "threat": threat(attack),
-        "note": _note(rule),
+        "note": _note(rule, detection.settings["index"]),
         "setup": "## Setup\n\nNeeds Elastic's AWS integration with CloudTrail, from a trail that covers all Regions.",
         "investigation_fields": {"field_names": list(dict.fromkeys([*group, *rule.fields, *own]))},
         "required_fields": [
@@ -126,7 +137,7 @@ def _technique(attack: Attack, identifier: str) -> dict[str, Any]:
     return {"id": identifier, "name": attack.name(identifier), "reference": reference}
 
 
-def _note(rule: Rule) -> str:
+def _note(rule: Rule, index: str) -> str:
     """Write the investigation guide: Markdown, and buttons that open what else happened in a timeline."""
     steps = guide_steps([rule], lambda name: f"`{name}`")
     if not steps:
@@ -139,9 +150,8 @@ def _note(rule: Rule) -> str:
             ("Everything from this address", "source.address"),
         )
     ]
-    return "\n\n".join(
-        ["## Triage and analysis", *(f"### {title}\n{text}" for title, text in steps), _BUTTONS, *buttons]
-    )
+    guide = [f"### {title}\n{text}" for title, text in steps]
+    return "\n\n".join(["## Triage and analysis", *guide, _FIRST_SEEN.format(index=index), _BUTTONS, *buttons])
 
 
 def _investigation(label: str, name: str) -> dict[str, Any]:

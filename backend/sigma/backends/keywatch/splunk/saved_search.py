@@ -23,6 +23,11 @@ _LEVELS = ["informational", "low", "medium", "high", "critical"]
 _HOUR, _DAY = 60, 24 * 60
 #: A longer name can't be edited in Enterprise Security once it was cloned, which adds to it (constants.py there).
 _LONGEST_NAME = 81
+#: What is new for a principal. The time range in the search goes before the one of the drilldown.
+_FIRST_SEEN = """ earliest=-30d@d latest=now
+| stats count AS calls min(_time) AS first_seen max(_time) AS last_seen BY awsRegion sourceIPAddress userAgent
+| sort 0 -first_seen
+| convert timeformat="%Y-%m-%dT%H:%M:%S%z" ctime(first_seen) ctime(last_seen)"""
 #: What a line of a .conf file can't hold.
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x85\u2028\u2029]")
 
@@ -174,14 +179,15 @@ def _risk(rule: Rule, score: int) -> list[dict[str, str | int]]:
 
 def _drilldowns(detection: Detection) -> Iterable[dict[str, str]]:
     rule = detection.rule
-    for name, field in (
-        ("Everything this principal did", "userIdentity.arn"),
-        ("Everything from this address", "sourceIPAddress"),
+    for name, field, more in (
+        ("Everything this principal did", "userIdentity.arn", ""),
+        ("Everything from this address", "sourceIPAddress", ""),
+        ("Where this principal was seen first in 30 days", "userIdentity.arn", _FIRST_SEEN),
     ):
         if field in (*group(rule), *rule.fields):
             yield {
                 "name": name,
-                "search": f'{source(detection.settings)} {field}="{_token(field)}"',
+                "search": f'{source(detection.settings)} {field}="{_token(field)}"{more}',
                 "earliest_offset": "$info_min_time$",
                 "latest_offset": "$info_max_time$",
             }
