@@ -331,7 +331,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "if": lambda condition, then, otherwise: then if condition else otherwise,
     "mvappend": lambda *values: [str(value) for value in values],  # a multivalue field holds texts
     "mvindex": lambda values, place: next(iter(_each(values)[place:]), None),
-    "strftime": lambda time, form: datetime.fromtimestamp(time, UTC).strftime(form),
+    "strftime": _text(lambda time, form: datetime.fromtimestamp(time, UTC).strftime(form)),
     "mvdedup": lambda values: list(dict.fromkeys(values)),
 }
 
