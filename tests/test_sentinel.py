@@ -155,6 +155,12 @@ def test_what_sentinel_does_not_look_back_to(timespan: str, interval: str, tmp_p
         outputs("yaml", settings=path)
 
 
+def test_a_long_description_is_cut_and_costs_no_rule(tmp_path: Path) -> None:
+    rule = one_rule({"eventName": "ListUsers"}, description="d" * 6_000)
+    [text] = texts(converted("sentinel", "yaml", rules=[written([rule], tmp_path)])).values()
+    assert yaml.safe_load(text)["description"] == "d" * 4_999 + "…"
+
+
 def test_an_alert_row_has_its_entities(kusto: sentinel.Kusto) -> None:
     [row] = sentinel.Sentinel(kusto).rows(QUERIES[DENIED], [denied(MINUTE * i, i) for i in range(6)])
     assert row["Principal"] == MALLORY

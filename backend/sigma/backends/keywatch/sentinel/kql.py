@@ -205,7 +205,7 @@ class KeywatchSentinelBackend(ArtefactBackend, SentinelSliding):
             )
             named = f"Principal = coalesce({_ARN}, {_EVENT}), IPAddress = {ADDRESS}"
             query = f"AWSCloudTrail\n| where {query}\n| project TimeGenerated, {shown}, {named}"
-        return limited(rule, "query", query)
+        return limited(rule, query)
 
     finalize_query_default = finalize_query_kql
 

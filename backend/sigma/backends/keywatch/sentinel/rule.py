@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from functools import partial
 from io import StringIO
 from math import ceil
@@ -22,7 +23,7 @@ _LONGEST, _LONG, _SELDOM = 14 * _DAY, 2 * _DAY, 60
 #: Minutes for which alerts are gathered in an incident at most.
 _LONGEST_GROUPING = 7 * _DAY
 #: Characters.
-_LONGEST_TITLE, _LONGEST_TEXTS = 200, {"query": 10_000, "description": 5_000}
+_LONGEST_TITLE, _LONGEST_DESCRIPTION, _LONGEST_QUERY = 200, 5_000, 10_000
 _SEVERITY = {SigmaLevel.CRITICAL: "High"}
 ADDRESS = "SourceIpAddress"
 
@@ -54,7 +55,7 @@ def analytics_rule(detection: Detection, query: str) -> dict[str, Any]:
         "id": detection.id,
         "properties": {
             "displayName": rule.title,
-            "description": limited(rule, "description", detection.description),
+            "description": _cut(rule, detection.description),
             "severity": _SEVERITY.get(detection.level, detection.level.name.capitalize()),
             "enabled": True,
             "query": query,
@@ -133,18 +134,17 @@ def has_address(rule: Rule) -> bool:
     return correlation is None or ADDRESS in correlation.evidence
 
 
-def limited(rule: Rule, what: str, text: str) -> str:
-    """Return a text that Sentinel takes.
+def limited(rule: Rule, query: str) -> str:
+    """Return a query that Sentinel takes.
 
     :raises SigmaFeatureNotSupportedByBackendError: for one that is longer.
     """
-    longest = _LONGEST_TEXTS[what]
-    if len(text) > longest:
+    if len(query) > _LONGEST_QUERY:
         raise SigmaFeatureNotSupportedByBackendError(
-            f"rule '{rule.title}': its {what} has {len(text)} characters; Sentinel takes up to {longest}",
+            f"rule '{rule.title}': its query has {len(query)} characters; Sentinel takes up to {_LONGEST_QUERY}",
             source=rule.source,
         )
-    return text
+    return query
 
 
 def _entity(kind: str, identifier: str, column: str) -> dict[str, Any]:
@@ -156,7 +156,19 @@ def _description(rule: Rule) -> str:
     shown = "Principal {{Principal}}, address {{IPAddress}}." if has_address(rule) else "Principal {{Principal}}."
     steps = guide_steps([rule], lambda name: f"`{column(rule, name)}`", plain=partial(column, rule))
     text = [shown, *(f"{title}\n{text}" for title, text in steps)]
-    return limited(rule, "description", "\n\n".join(text))
+    return _cut(rule, "\n\n".join(text))
+
+
+def _cut(rule: Rule, description: str) -> str:
+    """Return as much of a description as Sentinel takes: no detection is given up for it."""
+    if len(description) <= _LONGEST_DESCRIPTION:
+        return description
+    warnings.warn(
+        f"rule '{rule.title}': its description is cut; it has {len(description)} characters, and Sentinel takes up to "
+        f"{_LONGEST_DESCRIPTION}",
+        stacklevel=2,
+    )
+    return description[: _LONGEST_DESCRIPTION - 1] + "…"
 
 
 def _no_expressions(value: Any) -> Any:
