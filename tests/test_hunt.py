@@ -127,7 +127,7 @@ def test_hostile_rules(tmp_path: Path) -> None:
         texts = ", ".join(f'"{name}" TEXT' for name in ("userIdentity.arn", "awsRegion", *evidence))
         connection.execute(f'CREATE TABLE cloudtrail ("eventTime" TIMESTAMP, {texts})')
         columns = [column[0] for column in connection.execute(query).description]
-        own = ["userIdentity.arn", "value_count", "awsRegion", "first_seen", "last_seen", "event_count"]
+        own = ["userIdentity.arn", "value_count", "awsRegion", "first_seen", "last_seen", "event_count", "outcomes"]
         assert columns == [*own, *evidence]
 
     try_rules("duckdb", ["sql"], tmp_path, is_one_query, examples=100)
