@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -112,18 +112,21 @@ def _row(bucket: dict[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {"event_count": bucket["doc_count"]} | bucket["key"]
     for name, value in bucket.items():
         if isinstance(value, dict) and "buckets" in value:
-            row[name] = sorted(map(_written, value["buckets"]))
+            row[name] = sorted(chain.from_iterable(map(_written, value["buckets"])))
         elif isinstance(value, dict) and "value" in value:
             row[name] = value.get("value_as_string", value["value"])
     return row
 
 
-def _written(bucket: dict[str, Any]) -> Any:
-    """Return the key of a bucket; of one with several keys the text that other engines have."""
-    if not isinstance(bucket["key"], list):
-        return bucket["key"]
-    first, last = (bucket[name]["value_as_string"] for name in ("first_seen", "last_seen"))
-    return f"{' '.join(bucket['key'])}: {bucket['doc_count']} ({first} to {last})"
+def _written(bucket: dict[str, Any]) -> list[Any]:
+    """Return the key of a bucket; of a Region, the texts that other engines have of how its calls ended."""
+    if "ended" not in bucket:
+        return [bucket["key"]]
+    return [
+        f"{bucket['key']} {one['key']}: {one['doc_count']} "
+        f"({one['first_seen']['value_as_string']} to {one['last_seen']['value_as_string']})"
+        for one in bucket["ended"]["buckets"]
+    ]
 
 
 @contextmanager

@@ -30,7 +30,7 @@ NAMES = "keywatch_names"
 
 @cache
 def cloudtrail() -> dict[str, list[str]]:
-    """Return what CloudTrail's records have: `fields` and `objects`; the `evidence` that every alert needs; `outcome`."""
+    """Return what CloudTrail has: `fields` and `objects`; the `evidence` that every alert needs, and its `outcome`."""
     known: dict[str, list[str]] = read_yaml(Path(__file__).with_name("cloudtrail.yml"))
     return known
 

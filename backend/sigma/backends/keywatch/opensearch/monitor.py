@@ -21,8 +21,8 @@ _SEVERITY = {SigmaLevel.CRITICAL: "1", SigmaLevel.HIGH: "2", SigmaLevel.MEDIUM: 
 _TIME = "eventTime"
 #: Principals on a page, values of an evidence field, and buckets of all that: OpenSearch gives 65,535 at most.
 _PAGE, _VALUES, _MOST_BUCKETS = 500, 10, 60_000
-#: How many pairs of Region and error there are of a principal.
-_ENDS = 100
+#: How many Regions of a principal are shown, and how many ways in which the calls of each ended.
+_REGIONS, _ENDS = 34, 4
 #: What names the principal of a single event: the first of these that it has. The plugin fails on an empty key.
 _WHO = ["userIdentity.arn.keyword", "sourceIPAddress.keyword", EVENT]
 _SEEN: Json = {"first_seen": {"min": {"field": _TIME}}, "last_seen": {"max": {"field": _TIME}}}
@@ -96,6 +96,7 @@ def _search(detection: Detection, period: Json) -> Json:
         evidence = [field for field in (*correlation.keys, *correlation.evidence) if field not in correlation.group]
         most = {"value_count": METRICS[correlation.type](correlation, _TIME)} | _outcomes(correlation)
     evidence = list(dict.fromkeys(evidence))
+    buckets = 1 + len(evidence) * _VALUES + (_REGIONS * (1 + _ENDS) if OUTCOMES in most else 0)
     # What a filter finds has no score.
     asked: Json = {"filter": [{"range": {_TIME: period}}]}
     if correlation is not None and correlation.over_rules:
@@ -110,7 +111,7 @@ def _search(detection: Detection, period: Json) -> Json:
         "aggregations": {
             "principals": {
                 "composite": {
-                    "size": min(_PAGE, _MOST_BUCKETS // (1 + len(evidence) * _VALUES + _ENDS * (OUTCOMES in most))),
+                    "size": min(_PAGE, _MOST_BUCKETS // buckets),
                     "sources": sources,
                 },
                 "aggregations": most
@@ -126,8 +127,8 @@ def _outcomes(correlation: Correlation) -> Json:
     if correlation.outcome is None:
         return {}
     region, error = correlation.outcome
-    ended = {"terms": [{"field": region, "missing": "-"}, {"field": error, "missing": SUCCESS}], "size": _ENDS}
-    return {OUTCOMES: {"multi_terms": ended, "aggregations": _SEEN}}
+    ended = {"terms": {"field": error, "missing": SUCCESS, "size": _ENDS}, "aggregations": _SEEN}
+    return {OUTCOMES: {"terms": {"field": region, "size": _REGIONS}, "aggregations": {"ended": ended}}}
 
 
 def _action(detection: Detection) -> Json:
