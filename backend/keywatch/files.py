@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -71,43 +73,56 @@ def replace_all(contents: Mapping[Path, str | bytes], before: Callable[[], None]
     :param before: is called when all are written, and before any takes its place.
     :raises UserError: if one could not be written.
     """
-    staged: dict[Path, Path] = {}
+    folders: dict[Path, Path] = {}  # → the folder in it in which its files are written first
+    staged: dict[Path, str] = {}
     devices: dict[Path, bytes] = {}
 
     def clean() -> None:
-        for temporary in staged.values():
-            temporary.unlink(missing_ok=True)
+        for temporary in folders.values():
+            shutil.rmtree(temporary, ignore_errors=True)
 
     with cleaning(clean), ExitStack() as stack:
         stack.callback(clean)
         for path, content in contents.items():
             data = content.encode() if isinstance(content, str) else content
             with writing(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                if path.is_dir():
-                    raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
-                if path.exists() and not path.is_file():  # /dev/stdout and the like
-                    devices[path] = data
-                else:
-                    # Where the path is a link, what it leads to is replaced.
-                    _stage(Path(os.path.realpath(path)), data, staged)
+                if path.parent not in folders:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                # Where the path is a link, what it leads to is replaced.
+                real = Path(os.path.realpath(path)) if path.is_symlink() else path
+                old = _kept_mode(real)
+            if old is not None and not stat.S_ISREG(old):  # /dev/stdout and the like
+                devices[path] = data
+                continue
+            with writing(real, named=False):
+                if real.parent not in folders:
+                    folders[real.parent] = Path(tempfile.mkdtemp(dir=real.parent, prefix=".keywatch-"))
+                staged[real] = f"{folders[real.parent]}/{len(staged)}"
+                with open(staged[real], "wb") as stream:
+                    stream.write(data)
+                if old is not None:
+                    os.chmod(staged[real], old & 0o777)
         before()
         for path, data in devices.items():
             with writing(path):
                 path.write_bytes(data)
         for path, temporary in staged.items():
             with writing(path, named=False):
-                temporary.replace(path)
+                os.replace(temporary, path)
 
 
-def _stage(path: Path, content: bytes, staged: dict[Path, Path]) -> None:
-    """Write what is to take the place of a file beside it, and note where."""
-    with writing(path, named=False):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".keywatch-")
-        staged[path] = Path(name)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        staged[path].chmod(_mode(path))
+def _kept_mode(path: Path) -> int | None:
+    """Return the mode of what a file takes the place of; None if there is nothing.
+
+    :raises IsADirectoryError: if that is a folder.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+    return mode
 
 
 def _mode(path: Path) -> int:

@@ -7,13 +7,13 @@ levels.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from string import ascii_lowercase
 from typing import Any
 
+from sigma.backends.keywatch._artefact import json_text
 from sigma.backends.keywatch._attack import attack_of
 from sigma.backends.keywatch._correlation import level_of
 from sigma.backends.keywatch._guide import guide_steps, untemplated
@@ -35,7 +35,7 @@ IN_DATADOG = (
 def rules_json(parts: Iterable[Part]) -> str:
     """Write the rules that parts make, one JSON document after the other."""
     groups = grouped((part.rule.title, part) for part in parts).values()
-    return "\n".join(json.dumps(_payload(group), indent=2, ensure_ascii=False) for group in groups) + "\n"
+    return "".join(json_text(_payload(group)) for group in groups)
 
 
 def terraform_json(parts: Iterable[Part]) -> str:
@@ -48,7 +48,7 @@ def terraform_json(parts: Iterable[Part]) -> str:
         "terraform": {"required_providers": {"datadog": {"source": "DataDog/datadog"}}},
         "resource": {"datadog_security_monitoring_rule": resources},
     }
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return json_text(document)
 
 
 def _payload(parts: Sequence[Part]) -> dict[str, Any]:

@@ -5,10 +5,9 @@ Conditions are Query DSL, which can ignore case; a query string can't.
 
 from __future__ import annotations
 
-import json
 from typing import Any, ClassVar
 
-from sigma.backends.keywatch._artefact import ArtefactBackend
+from sigma.backends.keywatch._artefact import ArtefactBackend, json_text
 from sigma.backends.keywatch._correlation import Rule
 from sigma.backends.keywatch._regex import lucene
 from sigma.backends.keywatch._sliding import SlidingWindowBackend
@@ -202,7 +201,7 @@ class KeywatchOpenSearchBackend(ArtefactBackend, SlidingWindowBackend):
 
     def finalize_output_dsl(self, queries: list[Json]) -> str:
         """Write searches, one JSON document after the other."""
-        return "\n".join(json.dumps(query, indent=2, ensure_ascii=False) for query in queries) + "\n"
+        return "".join(map(json_text, queries))
 
     finalize_output_default = finalize_output_dsl
     finalize_output_monitor = finalize_output_dsl

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from functools import partial
 from io import StringIO
 from math import ceil
 from typing import Any
 
-from sigma.backends.keywatch._artefact import Detection
+from sigma.backends.keywatch._artefact import Detection, json_text
 from sigma.backends.keywatch._attack import attack_of
 from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.backends.keywatch._guide import guide_steps, untemplated
@@ -113,7 +112,7 @@ def arm_template(rules: list[dict[str, Any]]) -> str:
         "parameters": {"workspace": {"type": "String"}},
         "resources": resources,
     }
-    return json.dumps(template, indent=2, ensure_ascii=False) + "\n"
+    return json_text(template)
 
 
 def repository_yaml(rules: list[dict[str, Any]]) -> str:
