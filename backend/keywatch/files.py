@@ -74,7 +74,7 @@ def replace_all(contents: Mapping[Path, str | bytes], before: Callable[[], None]
     :raises UserError: if one could not be written.
     """
     folders: dict[Path, Path] = {}  # → the folder in it in which its files are written first
-    staged: dict[Path, str] = {}
+    staged: dict[Path, Path] = {}
     devices: dict[Path, bytes] = {}
 
     def clean() -> None:
@@ -97,18 +97,17 @@ def replace_all(contents: Mapping[Path, str | bytes], before: Callable[[], None]
             with writing(real, named=False):
                 if real.parent not in folders:
                     folders[real.parent] = Path(tempfile.mkdtemp(dir=real.parent, prefix=".keywatch-"))
-                staged[real] = f"{folders[real.parent]}/{len(staged)}"
-                with open(staged[real], "wb") as stream:
-                    stream.write(data)
+                staged[real] = folders[real.parent] / str(len(staged))
+                staged[real].write_bytes(data)
                 if old is not None:
-                    os.chmod(staged[real], old & 0o777)
+                    staged[real].chmod(old & 0o777)
         before()
         for path, data in devices.items():
             with writing(path):
                 path.write_bytes(data)
         for path, temporary in staged.items():
             with writing(path, named=False):
-                os.replace(temporary, path)
+                temporary.replace(path)
 
 
 def _kept_mode(path: Path) -> int | None:

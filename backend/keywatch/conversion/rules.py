@@ -37,12 +37,11 @@ class Pack:
 
     def in_order(self) -> list[Rule]:
         """Return the rules that are alerts by themselves, and those that they refer to, each after the latter."""
-        outputs = {id(rule) for rule in self.outputs()}
-        needed: set[int] = set()
+        needed = {id(rule) for rule in self.outputs()}
         rules = in_order(self.collection.rules)
         for rule in reversed(rules):
-            if id(rule) in outputs | needed:
-                needed |= {id(rule), *(id(reference.rule) for reference in getattr(rule, "referenced_rules", ()))}
+            if id(rule) in needed:
+                needed |= {id(reference.rule) for reference in getattr(rule, "referenced_rules", ())}
         return [rule for rule in rules if id(rule) in needed]
 
     def outputs(self) -> list[Rule]:

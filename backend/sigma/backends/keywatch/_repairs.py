@@ -11,7 +11,7 @@ from typing import Any, Self, cast
 from sigma.backends.keywatch._correlation import Rule, in_order
 from sigma.collection import SigmaCollection
 from sigma.conditions import ConditionFieldEqualsValueExpression
-from sigma.conversion.base import TextQueryBackend
+from sigma.conversion.base import Backend, TextQueryBackend
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaError
@@ -48,6 +48,14 @@ class RepairedBackend(TextQueryBackend):
             self.finalize_query(rule, query, index, states[index], output_format or self.default_format)
             for index, query in enumerate(queries)
         ]
+
+    def convert_condition_field_eq_val(self, cond: ConditionFieldEqualsValueExpression, state: ConversionState) -> Any:
+        """Compare a field with a value.
+
+        pySigma, 2.0.1 too, first goes up to the condition's root for each, to write `not =` as one operator, which no
+        backend here does.
+        """
+        return Backend.convert_condition_field_eq_val(self, cond, state)
 
     def convert_condition_field_eq_val_str(
         self, cond: ConditionFieldEqualsValueExpression, state: ConversionState

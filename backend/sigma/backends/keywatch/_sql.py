@@ -113,9 +113,8 @@ class SQLBackend(ArtefactBackend, NestedSQL):
         return self.any_element_expression.format(elements=elements, name=name, condition=condition)
 
     def escape_and_quote_field(self, field_name: str) -> str:
-        """Quote the name of a field, whether it may be a list or not; an expression stands as it is."""
-        field_name = field_name.removeprefix(ELEMENTS)
-        return field_name if "(" in field_name else super().escape_and_quote_field(field_name)
+        """Return the name of a field, whether it may be a list or not."""
+        return field_name.removeprefix(ELEMENTS)
 
     def convert_condition_not(self, cond: ConditionNOT, state: ConversionState) -> str:
         """Negate a condition. SQL's third truth value has no place in Sigma: what is not known does not match."""

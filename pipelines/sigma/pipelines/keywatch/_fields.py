@@ -57,6 +57,8 @@ class FieldTable:
     #: CloudTrail's name of a field, or of an object that is asked for as a whole, or * for all objects → why the schema
     #: does not have it, if there is something to say.
     reasons: dict[str, str] = field(default_factory=dict)
+    #: What was looked up before: a pack asks for the same few names again and again.
+    _spelt: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def beside(cls, module: str) -> Self:
@@ -81,6 +83,11 @@ class FieldTable:
         :raises NotStoredError: if it does not have it.
         :raises KeyError: if CloudTrail does not.
         """
+        if name not in self._spelt:
+            self._spelt[name] = self._spellings(name)
+        return self._spelt[name]
+
+    def _spellings(self, name: str) -> list[str]:
         if name in self.fields:
             listed = self.fields[name]
             if listed is None:

@@ -30,8 +30,6 @@ class KeywatchDuckDBBackend(DuckDBSliding, SQLBackend):
         "sql": "nothing to import: `keywatch hunt PATH…` builds the table and runs these queries"
     }
 
-    field_quote = '"'
-    field_escape = '"'
     wildcard_match_expression = "{field} ILIKE {value} ESCAPE '\\'"
     re_expression = "regexp_matches({field}, '{regex}')"
 
@@ -45,6 +43,11 @@ class KeywatchDuckDBBackend(DuckDBSliding, SQLBackend):
     source: ClassVar[str] = "cloudtrail"
     event_columns: ClassVar[tuple[str, str]] = ('"eventTime"', '"eventID"')
     kept: ClassVar[str] = "AS MATERIALIZED"
+
+    def escape_and_quote_field(self, field_name: str) -> str:
+        """Quote the name of a field, whether it may be a list or not; an expression stands as it is."""
+        name = super().escape_and_quote_field(field_name)
+        return name if "(" in name else quoted(name)
 
     def convert_value_str(self, s: SigmaString, state: ConversionState) -> str:
         """Return an SQL literal: a LIKE pattern where the value has wildcards, lower case unless the case matters."""

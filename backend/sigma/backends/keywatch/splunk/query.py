@@ -118,11 +118,12 @@ class KeywatchSplunkBackend(ArtefactBackend, SplunkSliding, SplunkBackend):
     def finalize_query_spl(self, rule: Rule, query: str, index: int, state: ConversionState) -> str:
         """Return the search; that of a single event shows its evidence. The last command gives plain names."""
         correlation = Correlation.of(rule)
-        names = dict.fromkeys([*group(rule), who(rule), *rule.fields, *(correlation.evidence if correlation else ())])
+        shown = dict.fromkeys([*group(rule), who(rule), *rule.fields, *(correlation.evidence if correlation else ())])
+        names = {name: self.escape_and_quote_field(name) for name in shown}
         if correlation is None:
             query += "".join(_text_of(name) for name in names if name in cloudtrail()["objects"])
-            query += f"\n| table _time, {', '.join(map(self.escape_and_quote_field, names))}"
-        renames = [f"{self.escape_and_quote_field(name)} AS {plain(name)}" for name in names if "." in name]
+            query += f"\n| table _time, {', '.join(names.values())}"
+        renames = [f"{written} AS {plain(name)}" for name, written in names.items() if "." in name]
         return f"{query}\n| rename {', '.join(renames)}" if renames else query
 
     finalize_query_default = finalize_query_spl

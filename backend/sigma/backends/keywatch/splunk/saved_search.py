@@ -112,7 +112,7 @@ def conf_stanza(name: str, settings: dict[str, str]) -> str:
     """
     lines = [f"[{name.replace('[', '(').replace(']', ')')}]"]
     for key, value in {"name": name, **settings}.items():
-        if value.endswith("\\") or _CONTROL.search(value):
+        if value.endswith("\\") or (not value.isprintable() and _CONTROL.search(value)):
             raise ValueError(f"{key}: a control character, or a backslash at the end, has no form in a .conf file")
         if key in settings:
             lines.append(f"{key} = " + value.replace("\n", " \\\n"))
