@@ -80,9 +80,9 @@ class Detection:
         return self.look_back + 60
 
 
-def json_text(document: Any) -> str:
-    """Write a JSON document, indented by two, as the standard library does it, in a tenth of its time."""
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+def json_text(document: Any, indent: int = 2) -> str:
+    """Write a JSON document as the standard library does, in a tenth of its time; in one line if the indent is 0."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=indent).decode() + "\n"
 
 
 def one_line(text: str) -> str:

@@ -68,6 +68,10 @@ class RepairedBackend(TextQueryBackend):
             cond = instead(cond, cond.field, _NotSought.of(cond.value))
         return super().convert_condition_field_eq_val_str(cond, state)
 
+    def convert_value_re(self, r: SigmaRegularExpression, state: ConversionState) -> Any:
+        """Write a regular expression, unless it is none."""
+        return "" if r is _NotSought.NONE else super().convert_value_re(r, state)
+
     def convert_correlation_rule(self, rule: SigmaCorrelationRule, *args: Any, **kwargs: Any) -> list[Any]:
         """Convert a correlation; where errors are collected, collect its own too.
 
@@ -86,7 +90,7 @@ class RepairedBackend(TextQueryBackend):
 class _NotSought(SigmaString):
     """A text that is not looked for with a regular expression."""
 
-    _NONE = SigmaRegularExpression("")
+    NONE = SigmaRegularExpression("")
 
     @classmethod
     def of(cls, text: SigmaString) -> Self:
@@ -97,7 +101,7 @@ class _NotSought(SigmaString):
 
     def to_regex(self, custom_escaped: str = "") -> SigmaRegularExpression:
         """Return none."""
-        return self._NONE
+        return self.NONE
 
 
 def instead(cond: Any, field: str, value: SigmaType) -> ConditionFieldEqualsValueExpression:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, ClassVar, cast
 
 from sigma.backends.elasticsearch.elasticsearch_esql import ESQLBackend
-from sigma.backends.keywatch._artefact import ArtefactBackend
+from sigma.backends.keywatch._artefact import ArtefactBackend, json_text
 from sigma.backends.keywatch._correlation import Rule
 from sigma.backends.keywatch._regex import lucene
 from sigma.backends.keywatch._repairs import instead
@@ -202,7 +201,7 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
 
     def finalize_output_kibana(self, queries: list[dict[str, Any]]) -> str:
         """Write a rule a line."""
-        return "".join(json.dumps(rule, ensure_ascii=False) + "\n" for rule in queries)
+        return "".join(json_text(rule, indent=0) for rule in queries)
 
 
 def _is_pushed_down_wrongly(value: Any) -> bool:
