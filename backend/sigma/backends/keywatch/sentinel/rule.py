@@ -8,6 +8,7 @@ from io import StringIO
 from math import ceil
 from typing import Any
 
+import yaml
 from sigma.backends.keywatch._artefact import Detection, json_text
 from sigma.backends.keywatch._attack import attack_of
 from sigma.backends.keywatch._correlation import Correlation, Rule
@@ -117,14 +118,35 @@ def arm_template(rules: list[dict[str, Any]]) -> str:
 
 def repository_yaml(rules: list[dict[str, Any]]) -> str:
     """Write rules in the form of the repository Azure-Sentinel, one YAML document after the other."""
-    from ruamel.yaml import YAML
+    documents = [_document(rule) for rule in rules]
+    layout: dict[str, Any] = {
+        "allow_unicode": True,
+        "explicit_start": len(rules) > 1,
+        "sort_keys": False,
+        "width": 4096,
+    }
+    return str(yaml.dump_all(documents, None, _Dumper, **layout))
 
-    yaml = YAML()
-    yaml.explicit_start = len(rules) > 1
-    yaml.width = 4096
-    out = StringIO()
-    yaml.dump_all([_document(rule) for rule in rules], out)
-    return out.getvalue()
+
+class _Block(str):
+    """A text that is written line by line."""
+
+
+class _Dumper(yaml.CSafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write everything where it stands."""
+        return True
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        """Write a text as it is where YAML allows that; else in the quotes that leave its apostrophes alone."""
+        quoted = "'" in text and not yaml.emitter.Emitter(StringIO()).analyze_scalar(text).allow_block_plain
+        style = "|" if isinstance(text, _Block) else '"' if quoted else None
+        return self.represent_scalar(_TEXT, str(text), style=style)
+
+
+_TEXT = "tag:yaml.org,2002:str"
+for _kind in (str, _Block):
+    _Dumper.add_representer(_kind, _Dumper.represent_text)
 
 
 def has_address(rule: Rule) -> bool:
@@ -181,8 +203,6 @@ def _no_expressions(value: Any) -> Any:
 
 def _document(rule: dict[str, Any]) -> dict[str, Any]:
     """Return a rule as the repository has it: other names, durations and operators."""
-    from ruamel.yaml.scalarstring import LiteralScalarString
-
     properties = dict(rule["properties"])
     for key in ("enabled", "suppressionEnabled", "suppressionDuration"):
         del properties[key]
@@ -201,9 +221,9 @@ def _document(rule: dict[str, Any]) -> dict[str, Any]:
         "triggerThreshold": properties.pop("triggerThreshold"),
         "tactics": properties.pop("tactics"),
         "relevantTechniques": properties.pop("techniques"),
-        "query": LiteralScalarString(properties.pop("query")),
+        "query": _Block(properties.pop("query")),
     }
     del properties["triggerOperator"]
     override = properties["alertDetailsOverride"]
-    texts = {"alertDescriptionFormat": LiteralScalarString(override["alertDescriptionFormat"])}
+    texts = {"alertDescriptionFormat": _Block(override["alertDescriptionFormat"])}
     return head | properties | {"alertDetailsOverride": override | texts}
