@@ -105,6 +105,16 @@ class _Loader(SigmaYAMLLoader):
 
     resolve = staticmethod(lru_cache(10_000)(yaml.resolver.Resolver().resolve))
 
+    def timestamp(self, node: yaml.ScalarNode) -> Any:
+        """Return a date; a text that only looks like one as it is."""
+        try:
+            return self.construct_yaml_timestamp(node)
+        except ValueError:
+            return node.value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.timestamp)
+
 
 _TEXT, _LIST, _MAPPING = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from sigma.pipelines.keywatch._pack import PACK
 from sigma.rule import SigmaDetection, SigmaRule
 from sigma.types import SigmaFieldReference
 
+from keywatch.conversion.decoration import plainly, without_what_is_wrong
 from keywatch.conversion.documents import Document, read_documents, refuse_expansions
 from keywatch.conversion.problems import located, message_of
 from keywatch.conversion.references import references, resolvable
@@ -106,14 +109,7 @@ def _parsed(
         for group in [together] if at_once else [[document] for document in together]:
             location = SigmaRuleLocation(group[0].path, group[0].line)
             try:
-                for document in group:
-                    refuse_expansions(document.content.get("detection"))
-                part = SigmaCollection.from_dicts(
-                    [document.content for document in group],
-                    source=location,
-                    collect_filters=True,
-                    resolve_references=False,
-                )
+                part = _collection(group, location, at_once)
             except Exception as error:  # pySigma meets odd YAML with whatever Python raises
                 problems.append(located(message_of(error), location))
                 refused += group
@@ -121,6 +117,23 @@ def _parsed(
                 rules += part.rules
                 filters += part.filters
     return rules, filters, refused
+
+
+def _collection(group: list[Document], location: SigmaRuleLocation, at_once: bool) -> SigmaCollection:
+    """Parse documents; where one is wrong in what only describes it, parse it without that."""
+    for document in group:
+        plainly(document)
+        refuse_expansions(document.content.get("detection"))
+    parse = partial(SigmaCollection.from_dicts, source=location, collect_filters=True, resolve_references=False)
+    contents = [document.content for document in group]
+    try:
+        # pySigma takes the actions out of documents, so these can't be parsed twice.
+        return parse(deepcopy(contents) if at_once else contents)
+    except Exception:
+        wrong = [without_what_is_wrong(document) for document in group]
+        if not any(wrong):
+            raise
+        return parse(contents)
 
 
 def _needed_by_documents(refused: list[Document]) -> Iterator[str]:
