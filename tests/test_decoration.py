@@ -95,3 +95,28 @@ def test_a_day_that_there_is_not_is_only_a_date(tmp_path: Path) -> None:
     rules.write_text(rules.read_text(encoding="utf-8") + "date: 2026-13-45\n", encoding="utf-8")
     with pytest.warns(UserWarning, match="under 'date'"):
         assert not attempted("duckdb", rules=[rules]).problems
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_rules_of_one_id_get_ids_of_their_own(tmp_path: Path) -> None:
+    own = "5f0e4f0e-9c6b-4c0e-8f4e-0d4f5f6a7b8c"
+    rules = [one_rule({"eventName": name}, name=name, id=own, title="Same") for name in ("One", "Two", "Three")]
+    conversion = attempted("duckdb", rules=[written(rules, tmp_path)])
+    ids = [str(rule.id) for rule in conversion.rules.values()]
+    assert ids[0] == own
+    assert len(set(ids)) == 3
+    assert [str(problem).rsplit(" the rule in ", 1)[0].split(": ")[-1] for problem in conversion.problems] == [
+        f"'{own}' is the id or name of"
+    ] * 2
+
+
+@pytest.mark.parametrize("nested", [{"policy": {"effect": "Allow"}}, [{"days": 1}], [["a"], "b"]])
+def test_a_value_that_holds_others_is_refused_with_what_to_write(nested: Any, tmp_path: Path) -> None:
+    rules = written([one_rule({"requestParameters": nested})], tmp_path)
+    [problem] = attempted("duckdb", rules=[rules]).problems
+    assert "field 'requestParameters': a value can't hold others; write the path to each as a field" in str(problem)
+
+
+def test_the_case_of_a_log_source_is_ignored(tmp_path: Path) -> None:
+    rule = one_rule({"eventName": "Call"}, logsource={"product": "AWS", "service": "CloudTrail"})
+    assert not attempted("duckdb", rules=[written([rule], tmp_path)]).problems

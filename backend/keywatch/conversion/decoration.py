@@ -18,6 +18,8 @@ _DECORATION = (
 )
 #: Lists of texts, of which pySigma does not look at the items.
 _TEXTS = ("falsepositives", "fields", "references", "scope")
+#: Where a rule carries the id that it was written with, if that is none: others may refer to it by that.
+WRITTEN_ID = "keywatch_written_id"
 #: What Sigma 1 had beside the conditions, for counts that it had in them.
 _TIMEFRAME = re.compile(r"\d+[smhdwMy]")
 
@@ -47,8 +49,8 @@ def without_what_is_wrong(document: Document) -> bool:
         good = [item for item in (value if isinstance(value, list) else [value]) if not _wrong(key, [item])]
         if good:
             content[key] = good
-        if key == "id" and isinstance(value, str):  # other rules may refer to it by that
-            content.setdefault("name", value)
+        if key == "id":
+            content[WRITTEN_ID] = value
         _tell(document, key, why)
     return bool(found)
 

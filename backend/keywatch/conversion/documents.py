@@ -177,20 +177,24 @@ def refuse_bombs(text: str, path: Path) -> None:
                 raise UserError(f"more than {_MOST_NODES} values, its aliases counted", path, line)
 
 
-def refuse_expansions(detection: Any) -> None:
-    """Refuse a value that the modifier windash would make more values of than any query can hold.
+def refuse_values(selection: Any) -> None:
+    """Refuse values that are none to Sigma, and those that windash would make more of than any query can hold.
 
     pySigma writes each dash in front of a word in five ways, and all of them with all others.
-    :param detection: what stands under `detection`, or in it.
+    :param selection: what stands under a name under `detection`, or in it.
     :raises sigma.exceptions.SigmaValueError: for such a value.
     """
-    inside = detection if isinstance(detection, list) else detection.values() if isinstance(detection, dict) else ()
-    for part in inside:
-        refuse_expansions(part)
-    for key, value in detection.items() if isinstance(detection, dict) else ():
+    for part in selection if isinstance(selection, list) else ():
+        refuse_values(part)
+    for key, value in selection.items() if isinstance(selection, dict) else ():
+        values = value if isinstance(value, list) else [value]
+        if any(isinstance(one, dict | list) for one in values):
+            raise SigmaValueError(
+                f"field '{key}': a value can't hold others; write the path to each as a field: {key}.…"
+            )
         if "windash" not in str(key).split("|")[1:]:
             continue
-        for text in value if isinstance(value, list) else [value]:
+        for text in values:
             if isinstance(text, str) and (dashes := len(_DASH.findall(text))) > _MOST_DASHES:
                 message = f"field '{key}': windash would make {5**dashes} values of {dashes} dashes"
                 raise SigmaValueError(f"{message}; up to {_MOST_DASHES} have a form")

@@ -7,6 +7,7 @@ from collections import defaultdict
 from sigma.backends.keywatch._correlation import Rule
 from sigma.correlations import SigmaCorrelationRule
 
+from keywatch.conversion.decoration import WRITTEN_ID
 from keywatch.conversion.problems import located
 from keywatch.errors import UserError
 
@@ -17,11 +18,12 @@ _DEEPEST = 16
 def resolvable(rules: list[Rule], problems: list[UserError]) -> tuple[list[Rule], list[SigmaCorrelationRule]]:
     """Part the rules from the correlations that need a rule which is not there, or themselves."""
     left_out: list[SigmaCorrelationRule] = []
-    # Some packs refer to rules by their titles, as far as they have no names.
+    # Some packs refer to rules by their titles, or by ids that are none, as far as they have no names.
     wanted = {reference for rule in rules for reference in references(rule)}
     for rule in rules:
-        if rule.name is None and rule.title in wanted:
-            rule.name = rule.title
+        if rule.name is None:
+            others = (rule.title, rule.custom_attributes.get(WRITTEN_ID))
+            rule.name = next((name for name in others if isinstance(name, str) and name in wanted), None)
     known = {key: rule for rule in rules for key in (rule.name, str(rule.id)) if key}
     depths = _depths(rules, known)
     for rule in rules:

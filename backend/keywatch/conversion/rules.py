@@ -9,6 +9,7 @@ from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
+from uuid import uuid5
 
 from sigma.backends.keywatch._correlation import Correlation, Rule, in_order
 from sigma.backends.keywatch._repairs import fits
@@ -21,7 +22,7 @@ from sigma.rule import SigmaDetection, SigmaRule
 from sigma.types import SigmaFieldReference
 
 from keywatch.conversion.decoration import plainly, without_what_is_wrong
-from keywatch.conversion.documents import Document, read_documents, refuse_expansions
+from keywatch.conversion.documents import Document, read_documents, refuse_values
 from keywatch.conversion.problems import located, message_of
 from keywatch.conversion.references import references, resolvable
 from keywatch.conversion.settings import check_rule_settings
@@ -78,8 +79,8 @@ def load_pack(paths: list[Path], filters: list[Path], settings: dict[str, Any], 
     for rule in collection.rules:
         if needed & {rule.name, str(rule.id)}:
             rule.disable_output()
-    problems += _doubles(collection.rules)
     _tell_titles_apart(collection.rules)
+    problems += _doubles(collection.rules)
     disabled = {name for name, values in settings["rules"].items() if not values.get("enabled", True)}
     return Pack(collection, disabled, problems)
 
@@ -123,7 +124,9 @@ def _collection(group: list[Document], location: SigmaRuleLocation, at_once: boo
     """Parse documents; where one is wrong in what only describes it, parse it without that."""
     for document in group:
         plainly(document)
-        refuse_expansions(document.content.get("detection"))
+        detection = document.content.get("detection")
+        for selection in detection.values() if isinstance(detection, dict) else ():
+            refuse_values(selection)
     parse = partial(SigmaCollection.from_dicts, source=location, collect_filters=True, resolve_references=False)
     contents = [document.content for document in group]
     try:
@@ -158,6 +161,7 @@ def _apply(sigma_filter: SigmaFilter, collection: SigmaCollection, problems: lis
 
 
 def _doubles(rules: Iterable[Rule]) -> list[UserError]:
+    """Name the rules that have the id or the name of another; give them ids of their own, which SIEMs need."""
     seen: dict[Any, Rule] = {}
     problems = []
     for rule in rules:
@@ -167,6 +171,8 @@ def _doubles(rules: Iterable[Rule]) -> list[UserError]:
                 where = f"{other.source.path}:{other.source.line}"
                 message = f"'{key}' is the id or name of the rule in {where} too; each needs its own"
                 problems.append(located(message, rule.source))
+                if rule.id is not None and key is rule.id:
+                    rule.id = uuid5(key, rule.title)
     return problems
 
 

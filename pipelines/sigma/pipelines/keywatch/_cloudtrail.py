@@ -25,13 +25,15 @@ class OnlyCloudTrail(PreprocessingTransformation):
     def apply(self, rule: SigmaRule | SigmaCorrelationRule) -> None:
         """Look at a rule's log source.
 
-        :raises SigmaTransformationError: for any other than CloudTrail, with or without its product.
+        :raises SigmaTransformationError: for any other than CloudTrail, with or without its product; its case is
+            ignored, as that of Sigma's values is.
         """
         super().apply(rule)
         if not isinstance(rule, SigmaRule):
             return
         source = rule.logsource
-        if source.service != "cloudtrail" or source.product not in (None, "aws") or source.category is not None:
+        product, service = (str(name or "").casefold() for name in (source.product, source.service))
+        if service != "cloudtrail" or product not in ("", "aws") or source.category is not None:
             raise SigmaTransformationError(
                 f"rule '{rule.title}': it is for another log source than product: aws, service: cloudtrail",
                 source=rule.source,
