@@ -26,10 +26,11 @@ from events import (
     access,
     denied,
     invoked,
+    record,
 )
 from hostile import try_rules
 from keywatch.conversion.convert import Conversion, write
-from packs import queries
+from packs import one_rule, queries, written
 
 RULES = oracle.load(PACK)
 ARN = "aws.cloudtrail.user_identity.arn"
@@ -144,3 +145,23 @@ def test_nothing_is_left_of_a_run_that_is_killed(elasticsearch: Elasticsearch, t
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(OSError, match="refused"):
         Elasticsearch(url).call("GET", "/_cluster/health")
+
+
+def test_a_part_of_an_objects_json_is_found_in_the_text_that_java_makes_of_it(
+    elasticsearch: Elasticsearch, tmp_path: Path
+) -> None:
+    objects: list[dict[str, Any]] = [
+        {"port": 22, "state": "Open"},
+        {"list": [{"state": "Open", "port": 22}]},
+        {"port": 2, "state": "Opened"},
+        {"policy": '{"port":22,"state":"Open"}'},
+        {"port": {"state": "open"}},
+    ]
+    events = [record(0, "us-east-1", "Call", "ec2.amazonaws.com") | {"requestParameters": one} for one in objects]
+    elasticsearch.load(events)
+    for part in ('"port":22', '"state":"Open"', '"port":22,"state":"Op', '"port":{"state":', '[{"state":"Open",'):
+        rule = one_rule({"requestParameters|contains": part})
+        [query] = queries("elasticsearch", "esql", rules=[written([rule], tmp_path)]).values()
+        meant = {event["eventID"] for event in events if oracle.matches(rule, event)}
+        assert meant
+        assert {row["event.id"] for row in elasticsearch.query(query)} == meant, part

@@ -10,7 +10,7 @@ from sigma.backends.keywatch._artefact import ArtefactBackend, json_text
 from sigma.backends.keywatch._correlation import Rule
 from sigma.backends.keywatch._regex import lucene
 from sigma.backends.keywatch._repairs import instead
-from sigma.backends.keywatch.elasticsearch.elements import element, in_list
+from sigma.backends.keywatch.elasticsearch.elements import element, in_java, in_list
 from sigma.backends.keywatch.elasticsearch.kibana import TYPES, detection_rule
 from sigma.backends.keywatch.elasticsearch.sliding import ESQLSliding, quoted
 from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionNOT, ConditionOR
@@ -31,6 +31,11 @@ from sigma.types import (
 #: Characters of a text, and of a pattern, that Elasticsearch makes an automaton of: it refuses texts of more than 1000,
 #: and patterns that are complex, which none of 300 is. (The integration keeps keywords of up to 1024 characters.)
 _LONGEST_TEXT, _LONGEST_PATTERN = 1000, 300
+#: Where the integration keeps an object as a text.
+_TEXTS = [
+    f"aws.cloudtrail.{name}"
+    for name in ("additional_eventdata", "request_parameters", "response_elements", "service_event_details")
+]
 
 
 class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
@@ -102,7 +107,10 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
     def convert_condition_field_eq_val(self, cond: ConditionFieldEqualsValueExpression, state: ConversionState) -> Any:
         """Compare a field, or one element of a list in Java's text of it, with a value."""
         if not cond.field.startswith(ELEMENTS):
-            return super().convert_condition_field_eq_val(cond, state)
+            java = in_java(cond.value) if cond.field in _TEXTS and isinstance(cond.value, SigmaString) else []
+            spelt = [cond, *(instead(cond, cond.field, value) for value in java)]
+            written = [super(KeywatchESQLBackend, self).convert_condition_field_eq_val(one, state) for one in spelt]
+            return f"({' OR '.join(written)})" if java else written[0]
         field, value = cond.field.removeprefix(ELEMENTS), cond.value
         if isinstance(value, SigmaNumber | SigmaBool):
             value = SigmaString(str(value).lower())
