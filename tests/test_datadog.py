@@ -24,7 +24,7 @@ from events import DENIED, DENIED_DESCRIBE, DENIED_SESSION, denied
 from hostile import try_rules
 from keywatch.conversion.convert import Conversion
 from keywatch.errors import UserError
-from packs import converted, one_rule, written
+from packs import attempted, converted, one_rule, written
 
 #: The resource's arguments as the provider's schema has them: read off PyPI's pulumi-datadog 5.17.0, generated from it.
 ARGUMENTS = json.loads(
@@ -243,6 +243,13 @@ def test_values_that_begin_like_an_operator(datadog_search: datadog.Datadog, tmp
     conversion = converted("datadog", rules=[written([one_rule({"userAgent": values})], tmp_path)])
     [found] = datadog_search.found(conversion, events).values()
     assert found == [event["eventID"] for event in events[:4]]
+
+
+@pytest.mark.parametrize(("part", "refused"), [('"state":"Open"', True), ('"port":', True), ('"Open"', False)])
+def test_a_key_and_its_value_in_the_text_of_an_object_are_refused(part: str, refused: bool, tmp_path: Path) -> None:
+    """Datadog has each value by itself, so that such a text would never be found."""
+    conversion = attempted("datadog", rules=[written([one_rule({"requestParameters|contains": part})], tmp_path)])
+    assert ["match the path as a field" in str(problem) for problem in conversion.problems] == [True] * refused
 
 
 def test_hostile_rules(tmp_path: Path) -> None:

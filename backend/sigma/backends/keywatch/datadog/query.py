@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 from sigma.backends.keywatch._artefact import ArtefactBackend
@@ -21,6 +22,8 @@ _SPECIAL = '+-=&|><!(){}[]^"“”~*?:\\#'
 #: All attributes, in place of one.
 _EVERYWHERE = "*"
 _ANY = SpecialChars.WILDCARD_MULTI
+#: A key as JSON has it.
+_KEY = re.compile(r'"[^"]+":')
 
 
 class KeywatchDatadogBackend(ArtefactBackend, SlidingWindowBackend):
@@ -101,6 +104,10 @@ class KeywatchDatadogBackend(ArtefactBackend, SlidingWindowBackend):
             raise SigmaFeatureNotSupportedByBackendError(
                 "Datadog has no text of a whole object; it can look for a text in all attributes (contains), and not "
                 "leave out what has it"
+            )
+        if cond.field == _EVERYWHERE and _KEY.search(str(cond.value)):
+            raise SigmaFeatureNotSupportedByBackendError(
+                "Datadog has no text of a whole object, and so none with a key and its value; match the path as a field"
             )
         return super().convert_condition_field_eq_val(cond, state)
 
