@@ -16,7 +16,7 @@ from sigma.backends.keywatch.elasticsearch.sliding import grain
 from sigma.pipelines.keywatch._pack import PACK
 
 import oracle
-from engines.elastic import Elasticsearch
+from engines.elastic import ESQL, Elasticsearch, Lucene
 from events import (
     ACCESS_LONG,
     DENIED,
@@ -30,7 +30,7 @@ from events import (
 )
 from hostile import try_rules
 from keywatch.conversion.convert import Conversion, write
-from packs import one_rule, queries, written
+from packs import converted, one_rule, queries, written
 
 RULES = oracle.load(PACK)
 ARN = "aws.cloudtrail.user_identity.arn"
@@ -165,3 +165,30 @@ def test_a_part_of_an_objects_json_is_found_in_the_text_that_java_makes_of_it(
         meant = {event["eventID"] for event in events if oracle.matches(rule, event)}
         assert meant
         assert {row["event.id"] for row in elasticsearch.query(query)} == meant, part
+
+
+@pytest.mark.parametrize("output_format", ["esql", "lucene"])
+def test_one_of_an_events_resources_has_to_match(
+    output_format: str, elasticsearch: Elasticsearch, tmp_path: Path
+) -> None:
+    object_, bucket = (
+        {"ARN": f"arn:aws:s3:::{name}", "type": f"AWS::S3::{kind}"}
+        for name, kind in [("b/o", "Object"), ("b", "Bucket")]
+    )
+    lists: list[Any] = [[object_, bucket], [bucket], [object_], None, [{"accountId": "111122223333"}]]
+    events = [record(0, "us-east-1", "Call", "s3.amazonaws.com") | {"resources": one} for one in lists]
+    node = ESQL(elasticsearch) if output_format == "esql" else Lucene(elasticsearch)
+    for key, value in (
+        ("resources.ARN", "arn:aws:s3:::b"),
+        ("resources.ARN|startswith", "arn:aws:s3:::b/"),
+        ("resources.ARN|endswith", ":b"),
+        ("resources.ARN|exists", False),
+        ("resources.type", ["AWS::S3::Object", "AWS::EC2::Instance"]),
+        ("resources.accountId", "111122223333"),
+    ):
+        rule = one_rule({key: value})
+        conversion = converted("elasticsearch", output_format, rules=[written([rule], tmp_path)])
+        meant = {event["eventID"] for event in events if oracle.matches(rule, event)}
+        assert meant
+        [found] = node.found(conversion, events).values()
+        assert set(found) == meant, key

@@ -18,6 +18,7 @@ from sigma.backends.keywatch.elasticsearch.sliding import grain
 
 from engines import Event, Indexed, Row, maven, time_of, value_of
 from engines.node import Node, started
+from oracle import values_of
 
 SOURCE = Path(__file__).parent / "elasticsearch"
 PATTERN = "logs-aws.cloudtrail-*"
@@ -52,7 +53,6 @@ _RENAMED = {
     f"{_ISSUER}.type": f"{_STORED_ISSUER}.type",
     f"{_ISSUER}.arn": f"{_STORED_ISSUER}.arn",
     f"{_ISSUER}.userName": "user.name",
-    "resources.ARN": "aws.cloudtrail.resources.arn",
     "eventSource": "event.provider",
     "eventName": "event.action",
     "eventCategory": "aws.cloudtrail.event_category",
@@ -71,6 +71,11 @@ _RENAMED = {
     "vpcEndpointId": "aws.cloudtrail.vpc_endpoint_id",
     "tlsDetails.clientProvidedHostHeader": "tls.client.server_name",
 }
+_RESOURCES = {
+    "resources.ARN": "aws.cloudtrail.resources.arn",
+    "resources.accountId": "aws.cloudtrail.resources.account_id",
+    "resources.type": "aws.cloudtrail.resources.type",
+}
 
 
 class Elasticsearch(Node):
@@ -79,7 +84,7 @@ class Elasticsearch(Node):
     def load(self, records: Iterable[dict[str, Any]]) -> None:
         """Replace the index by these records, stored as the integration does."""
         self.call("DELETE", f"/{INDEX}?ignore_unavailable=true")
-        names = dict.fromkeys([*_RENAMED.values(), "aws.cloudtrail.request_parameters", *_TYPES])
+        names = dict.fromkeys([*_RENAMED.values(), *_RESOURCES.values(), "aws.cloudtrail.request_parameters", *_TYPES])
         properties: dict[str, Any] = {
             name: {"type": _TYPES[name]} if name in _TYPES else {"type": "keyword", "ignore_above": 1024}
             for name in names
@@ -161,6 +166,7 @@ def as_stored(record: dict[str, Any]) -> dict[str, Any]:
         value = value_of(clean, raw)
         if value is not None:
             document[name] = value
+    document |= {name: values for raw, name in _RESOURCES.items() if (values := values_of(clean, raw))}
     for raw, name in _FLATTENED.items():
         if raw in clean:
             document[f"aws.cloudtrail.{name}"] = _java(clean[raw])
