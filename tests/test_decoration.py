@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +121,33 @@ def test_a_value_that_holds_others_is_refused_with_what_to_write(nested: Any, tm
 def test_the_case_of_a_log_source_is_ignored(tmp_path: Path) -> None:
     rule = one_rule({"eventName": "Call"}, logsource={"product": "AWS", "service": "CloudTrail"})
     assert not attempted("duckdb", rules=[written([rule], tmp_path)]).problems
+
+
+@pytest.mark.parametrize(
+    ("detection", "why"),
+    [
+        ({"a": {"eventName": "x"}, "condition": None}, "a condition must be a text"),
+        ({"a": {"eventName": "x"}, "condition": ["a", 1]}, "a condition must be a text"),
+        ({"a": {5: "x"}, "condition": "a"}, "field '5': the name of a field must be a text"),
+        ({"a": {"eventname": "x"}, "condition": "a"}, "field 'eventname' is not known to .*did you mean 'eventName'"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(detection: dict[str, Any], why: str, tmp_path: Path) -> None:
+    rules = written([one_rule({}) | {"detection": detection}], tmp_path)
+    [problem] = attempted("athena", rules=[rules]).problems
+    assert re.search(why, str(problem))
+
+
+def test_operators_may_be_in_capitals(tmp_path: Path) -> None:
+    selections = {"a": {"eventName": "x"}, "b": {"awsRegion": "y"}, "NOT": {"eventSource": "z"}}
+    written_so = ["a AND not b", "a OR b", "NOT and a"]
+    found = []
+    for conditions in (written_so, ["a and not b", "a or b", "NOT and a"]):
+        rules = [
+            one_rule({}) | {"title": condition, "name": None, "detection": selections | {"condition": condition}}
+            for condition in conditions
+        ]
+        conversion = attempted("duckdb", rules=[written(rules, tmp_path)])
+        assert not conversion.problems
+        found.append(list(conversion.queries.values()))
+    assert found[0] == found[1]

@@ -302,3 +302,21 @@ def test_the_stock_methods_search_as_the_stock_backend_does(tmp_path: Path) -> N
     assert 'event_type="CreateUser"' in query
     assert "dc(event_type)" in query
     assert "rule_number" not in query
+
+
+def test_a_path_through_lists_is_found_however_deep_it_lies(tmp_path: Path) -> None:
+    """As AuthorizeSecurityGroupIngress has it: five keys, of which some are lists, and a network that is a text."""
+    path = "requestParameters.ipPermissions.items.ipRanges.items.cidrIp"
+    search = one_search(tmp_path, {path: "0.0.0.0/0"})
+    assert isinstance(search, str), search
+    networks = ("0.0.0.0/0", "10.0.0.0/8")
+    events = [
+        spl.flat(
+            denied(0, 0, requestParameters={"ipPermissions": {"items": [{"ipRanges": {"items": [{"cidrIp": one}]}}]}})
+        )
+        for one in networks
+    ]
+    assert [len(spl.run(search, [event])) for event in events] == [1, 0]
+    too_deep = one_search(tmp_path, {f"{path}.a.b": "x"})
+    assert isinstance(too_deep, list)
+    assert "too many spellings" in too_deep[0]

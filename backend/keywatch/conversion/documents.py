@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from sigma.exceptions import SigmaValueError
+from sigma.exceptions import SigmaConditionError, SigmaValueError
 from sigma.rule.base import SigmaYAMLLoader
 
 from keywatch.errors import UserError
@@ -177,6 +177,19 @@ def refuse_bombs(text: str, path: Path) -> None:
                 raise UserError(f"more than {_MOST_NODES} values, its aliases counted", path, line)
 
 
+def refuse_detection(detection: dict[Any, Any]) -> None:
+    """Refuse what pySigma meets with an error of Python's, or with more than any query can hold.
+
+    :param detection: what stands under `detection`.
+    :raises sigma.exceptions.SigmaError: for such a one.
+    """
+    for name, content in detection.items():
+        if name != "condition":
+            refuse_values(content)
+        elif not all(isinstance(one, str) for one in (content if isinstance(content, list) else [content])):
+            raise SigmaConditionError("a condition must be a text")
+
+
 def refuse_values(selection: Any) -> None:
     """Refuse values that are none to Sigma, and those that windash would make more of than any query can hold.
 
@@ -187,6 +200,8 @@ def refuse_values(selection: Any) -> None:
     for part in selection if isinstance(selection, list) else ():
         refuse_values(part)
     for key, value in selection.items() if isinstance(selection, dict) else ():
+        if key is not None and not isinstance(key, str):
+            raise SigmaValueError(f"field '{key}': the name of a field must be a text")
         values = value if isinstance(value, list) else [value]
         if any(isinstance(one, dict | list) for one in values):
             raise SigmaValueError(

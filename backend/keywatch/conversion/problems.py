@@ -6,7 +6,7 @@ import re
 
 import yaml
 from sigma.backends.keywatch._correlation import Rule
-from sigma.exceptions import SigmaError, SigmaRuleLocation
+from sigma.exceptions import SigmaError, SigmaRuleLocation, SigmaTransformationError
 from sigma.pipelines.keywatch._fields import ELEMENTS, cloudtrail_names
 
 from keywatch.errors import UserError, line_of
@@ -19,7 +19,9 @@ _TYPE = re.compile(r"<(?:class ')?(?:\w+\.)*(\w+)(?:'| object at 0x[0-9a-f]+)>")
 def problem_of(error: Exception, rule: Rule) -> UserError:
     """Say in one line what a conversion found wrong with a rule, with CloudTrail's names of fields."""
     message = message_of(error)
-    for name, original in cloudtrail_names(rule).items():
+    # Pipelines speak of fields as rules do: what is no field of CloudTrail may be one of the schema's.
+    names = {} if isinstance(error, SigmaTransformationError) else cloudtrail_names(rule)
+    for name, original in names.items():
         for written in (name, name.removeprefix(ELEMENTS)):
             message = message.replace(f"'{written}'", f"'{original}'")
     if rule.title not in message:
@@ -46,4 +48,5 @@ def message_of(error: Exception) -> str:
         return str(error.problem)
     if isinstance(error, RecursionError):
         return "its condition is nested too deeply"
-    return f"{type(error).__name__}: {error}" if not isinstance(error, NotImplementedError) else str(error)
+    said = _STAGE.sub("", str(error))
+    return f"{type(error).__name__}: {said}" if not isinstance(error, NotImplementedError) else said

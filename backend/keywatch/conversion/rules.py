@@ -22,7 +22,7 @@ from sigma.rule import SigmaDetection, SigmaRule
 from sigma.types import SigmaFieldReference
 
 from keywatch.conversion.decoration import plainly, without_what_is_wrong
-from keywatch.conversion.documents import Document, read_documents, refuse_values
+from keywatch.conversion.documents import Document, read_documents, refuse_detection
 from keywatch.conversion.problems import located, message_of
 from keywatch.conversion.references import references, resolvable
 from keywatch.conversion.settings import check_rule_settings
@@ -124,9 +124,8 @@ def _collection(group: list[Document], location: SigmaRuleLocation, at_once: boo
     """Parse documents; where one is wrong in what only describes it, parse it without that."""
     for document in group:
         plainly(document)
-        detection = document.content.get("detection")
-        for selection in detection.values() if isinstance(detection, dict) else ():
-            refuse_values(selection)
+        if isinstance(detection := document.content.get("detection"), dict):
+            refuse_detection(detection)
     parse = partial(SigmaCollection.from_dicts, source=location, collect_filters=True, resolve_references=False)
     contents = [document.content for document in group]
     try:

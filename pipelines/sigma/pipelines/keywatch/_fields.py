@@ -23,7 +23,7 @@ ELEMENTS = "[]"
 #: What a key in CloudTrail's objects may hold, so that it needs no escape in any of the languages.
 _KEY = re.compile(r"[\w:@/-]+", re.ASCII)
 #: Ways through lists that are spelt out, where a schema spells a list otherwise than an object.
-_MOST_WAYS = 16
+_MOST_WAYS = 64
 #: Where a rule carries which CloudTrail field each name of the schema stands for.
 NAMES = "keywatch_names"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
@@ -73,17 +73,29 @@ def _spelt(value: SigmaType) -> SigmaType:
 
 @dataclass
 class OneCondition(PreprocessingTransformation):
-    """Join a list of conditions by or: a rule is one detection, with one name and one id."""
+    """Join a list of conditions by or: a rule is one detection, with one name and one id.
+
+    Operators may be in capitals, as in other languages.
+    """
 
     def apply(self, rule: SigmaRule | SigmaCorrelationRule) -> None:
         """Join the conditions of a rule."""
         super().apply(rule)
         if isinstance(rule, SigmaRule):
-            joined = rule.detection.condition
+            joined = [_lower(condition, rule.detection.detections) for condition in rule.detection.condition]
             if len(joined) > 1:
                 joined = [" or ".join(f"({condition})" for condition in joined)]
             rule.detection.condition = joined
             rule.detection.parsed_condition = [_Condition(one, rule.detection, rule.source) for one in joined]
+
+
+#: Operators as they are written in other languages.
+_OPERATOR = re.compile(r"\b(?:AND|OR|NOT)\b")
+
+
+def _lower(condition: str, detections: Container[str]) -> str:
+    """Return a condition with its operators as Sigma writes them; a detection may be called so."""
+    return _OPERATOR.sub(lambda found: found[0] if found[0] in detections else found[0].lower(), condition)
 
 
 class _Condition(SigmaCondition):

@@ -1,8 +1,8 @@
 r"""Conditions that Splunk's search command can't say, as expressions of eval.
 
-The command has no regular expressions, no regard to case, no wildcard for one character and no literal asterisk, it
-compares what is no number as text, and it compares no two fields. A field may hold several values (a list's, under a
-name with {}), of which one has to match.
+The command has no regular expressions, no regard to case, no wildcard for one character, no literal asterisk and no
+network that is a text, it compares what is no number as text, and it compares no two fields. A field may hold several
+values (a list's, under a name with {}), of which one has to match.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar, cast
 
 from sigma.backends.keywatch._artefact import ArtefactBackend
@@ -28,6 +29,8 @@ from sigma.types import (
     SpecialChars,
 )
 
+#: A text that the search command takes for a network, and compares with the addresses in it.
+_NETWORK = re.compile(r"[0-9a-f.:]+/[0-9]+", re.IGNORECASE)
 #: Where a conversion notes the objects whose texts it needs, and the tests, by their names.
 _OBJECTS, _TESTS = "keywatch_objects", "keywatch_tests"
 #: Where it notes that it writes what goes in front of them: a search that finds no less.
@@ -175,7 +178,7 @@ def _test(field: str, value: SigmaType) -> str | None:
         return matching(field, value)
     if isinstance(value, SigmaString):
         text = "".join(part for part in value.s if isinstance(part, str))
-        unsaid = SpecialChars.WILDCARD_SINGLE in value.s or "*" in text or "`" in text
+        unsaid = SpecialChars.WILDCARD_SINGLE in value.s or "*" in text or "`" in text or _NETWORK.fullmatch(text)
         return matching(field, value) if unsaid else None
     if isinstance(value, SigmaCompareExpression):
         return comparing(field, KeywatchSplunkBackend.compare_operators[value.op], value.number)
