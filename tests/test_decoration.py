@@ -128,6 +128,9 @@ def test_the_case_of_a_log_source_is_ignored(tmp_path: Path) -> None:
     [
         ({"a": {"eventName": "x"}, "condition": None}, "a condition must be a text"),
         ({"a": {"eventName": "x"}, "condition": ["a", 1]}, "a condition must be a text"),
+        ({"a": {"eventName": "x"}, "condition": "a and 1 of b_*"}, "that are not there, so none meets it"),
+        ({"a": {"eventName": "x"}, "condition": "all of b_*"}, "that are not there, so none meets it"),
+        ({"a": {"eventName": "x"}, "condition": "a or not 1 of b_*"}, "that are not there, so every event meets it"),
         ({"a": {5: "x"}, "condition": "a"}, "field '5': the name of a field must be a text"),
         ({"a": {"eventname": "x"}, "condition": "a"}, "field 'eventname' is not known to .*did you mean 'eventName'"),
     ],
@@ -151,3 +154,16 @@ def test_operators_may_be_in_capitals(tmp_path: Path) -> None:
         assert not conversion.problems
         found.append(list(conversion.queries.values()))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("condition", ["a and not 1 of filter_*", "a or 1 of b_*", "a and not all of filter_*"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_asks_for_no_detection_is_left_out(target: str, condition: str, tmp_path: Path) -> None:
+    rule = one_rule({"eventName": "x"})
+    made = []
+    for written_so in ("a", condition):
+        rule["detection"]["condition"] = written_so
+        conversion = attempted(target, rules=[written([rule], tmp_path)])
+        assert not conversion.problems
+        made.append(conversion.backend.artefacts(conversion.queries, conversion.output_format))
+    assert made[0] == made[1]

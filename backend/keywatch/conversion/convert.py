@@ -55,6 +55,8 @@ def convert(
                     raise SigmaError(f"it needs rule '{reference.reference}', which can't be converted")
             if isinstance(rule, SigmaRule):
                 queries = backend.convert_rule(rule, output_format)
+                if not rule.get_conversion_result():
+                    raise SigmaError("its condition asks for nothing")
             else:
                 queries = backend.convert_correlation_rule(rule, output_format, method)
         except Exception as error:  # whatever is wrong with one rule, the others are converted

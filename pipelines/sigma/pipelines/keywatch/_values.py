@@ -10,9 +10,17 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from sigma.conditions import ConditionAND, ConditionItem, ConditionOR, SigmaCondition
+from sigma.conditions import (
+    ConditionAND,
+    ConditionIdentifier,
+    ConditionItem,
+    ConditionNOT,
+    ConditionOR,
+    ConditionSelector,
+    SigmaCondition,
+)
 from sigma.correlations import SigmaCorrelationRule
-from sigma.exceptions import SigmaError, SigmaValueError
+from sigma.exceptions import SigmaConditionError, SigmaError, SigmaValueError
 from sigma.processing.transformations import ValueListPlaceholderTransformation
 from sigma.processing.transformations.base import DetectionItemTransformation, PreprocessingTransformation
 from sigma.rule import SigmaDetection, SigmaDetectionItem, SigmaRule
@@ -102,12 +110,39 @@ class _Condition(SigmaCondition):
     """A condition of which pySigma 1.5 and 2.0 copy the tree with `deepcopy`, as slow as all else of a parse."""
 
     def parse(self, postprocess: bool = True) -> Any:
-        """Parse the condition, the same text once."""
+        """Parse the condition, the same text once.
+
+        :raises sigma.exceptions.SigmaConditionError: for one that every event meets, or none.
+        """
         try:
             tree = _copy(_tree(self.condition))
         except SigmaError:
             return super().parse(postprocess)  # raises it again, with its place
-        return tree.postprocess(self.detections, source=self.source) if postprocess else tree
+        if not postprocess:
+            return tree
+        tree = self._without_missing(tree)
+        if isinstance(tree, bool):
+            met = "every event meets" if tree else "none meets"
+            raise SigmaConditionError(f"its condition asks for detections that are not there, so {met} it")
+        return tree.postprocess(self.detections, source=self.source)
+
+    def _without_missing(self, node: Any) -> Any:
+        """Return a condition without `1 of name*` where none is called so; if nothing is left, whether it is met.
+
+        pySigma writes `None` in its place, or nothing, by which more would match.
+        """
+        if isinstance(node, ConditionSelector):
+            return bool(node.resolve_referenced_detections(self.detections)) and node
+        if isinstance(node, ConditionIdentifier):
+            return node
+        parts = [self._without_missing(part) for part in node.args]
+        if isinstance(node, ConditionNOT):
+            return not parts[0] if isinstance(parts[0], bool) else ConditionNOT(parts)
+        decisive = isinstance(node, ConditionOR)
+        left = [part for part in parts if not isinstance(part, bool)]
+        if decisive in parts or not left:
+            return decisive if decisive in parts else not decisive
+        return type(node)(left) if len(left) > 1 else left[0]
 
 
 @lru_cache(1000)
