@@ -19,6 +19,7 @@ from sigma.backends.keywatch.sentinel.rule import (
     arm_template,
     has_address,
     limited,
+    no_expressions,
     repository_yaml,
 )
 from sigma.backends.keywatch.sentinel.sliding import SentinelSliding, column, is_expression
@@ -215,14 +216,20 @@ class KeywatchSentinelBackend(ArtefactBackend, SentinelSliding):
 
     finalize_output_default = finalize_output_kql
 
-    def finalize_query_arm(self, rule: Rule, query: str, index: int, state: ConversionState) -> dict[str, Any]:
+    def finalize_query_yaml(self, rule: Rule, query: str, index: int, state: ConversionState) -> dict[str, Any]:
         """Return an analytics rule.
 
         :raises SigmaFeatureNotSupportedByBackendError: for what Sentinel has no rule for.
         """
         return analytics_rule(self.detection(rule, query), self.finalize_query_kql(rule, query, index, state))
 
-    finalize_query_yaml = finalize_query_arm
+    def finalize_query_arm(self, rule: Rule, query: str, index: int, state: ConversionState) -> dict[str, Any]:
+        """Return an analytics rule without what ARM would evaluate.
+
+        :raises SigmaFeatureNotSupportedByBackendError: for what Sentinel has no rule for.
+        """
+        made: dict[str, Any] = no_expressions(self.finalize_query_yaml(rule, query, index, state))
+        return made
 
     def finalize_output_arm(self, queries: list[dict[str, Any]]) -> str:
         """Write an ARM template of the form that the portal exports and imports."""

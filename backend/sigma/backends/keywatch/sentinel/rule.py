@@ -103,7 +103,7 @@ def arm_template(rules: list[dict[str, Any]]) -> str:
             "type": f"{path}/alertRules",
             "kind": "Scheduled",
             "apiVersion": "2023-12-01-preview",
-            "properties": _no_expressions(rule["properties"]),
+            "properties": rule["properties"],
         }
         for rule in rules
     ]
@@ -192,12 +192,12 @@ def _cut(rule: Rule, description: str) -> str:
     return description[: _LONGEST_DESCRIPTION - 1] + "…"
 
 
-def _no_expressions(value: Any) -> Any:
+def no_expressions(value: Any) -> Any:
     """Escape texts that ARM would evaluate."""
     if isinstance(value, dict):
-        return {key: _no_expressions(item) for key, item in value.items()}
+        return {key: no_expressions(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_no_expressions(item) for item in value]
+        return [no_expressions(item) for item in value]
     return f"[{value}" if isinstance(value, str) and value.startswith("[") and value.endswith("]") else value
 
 
