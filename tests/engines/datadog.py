@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -180,11 +181,18 @@ def search(queries: list[str], logs: list[dict[str, Any]]) -> list[list[int]]:
 
 
 def program() -> Path:
-    """Build the program that searches, once for each version of it."""
+    """Build the program that searches, once for each version of it.
+
+    Of the crate that has the grammar, only the modules of the search are compiled: all of it takes ten times as long.
+    """
     sources = [SOURCE / "Cargo.toml", SOURCE / "Cargo.lock", SOURCE / "src" / "main.rs"]
     folder = programs.folder_for("datadog-search", sources)
-    built = folder / "debug" / "search"
+    built = folder / "target" / "debug" / "search"
     if not built.exists():
-        command = ["cargo", "build", "--locked", "--quiet", "--manifest-path", str(sources[0])]
-        programs.run([*command, "--target-dir", str(folder)])
+        shutil.copytree(SOURCE, folder, dirs_exist_ok=True)
+        said = programs.run(["cargo", "metadata", "--locked", "--format-version=1"], folder)
+        [vrl] = (package for package in json.loads(said)["packages"] if package["name"] == "vrl")
+        crate = Path(vrl["manifest_path"]).parent
+        shutil.copytree(crate / "src" / "datadog", folder / "src" / "datadog", dirs_exist_ok=True)
+        programs.run(["cargo", "build", "--locked", "--quiet"], folder)
     return built

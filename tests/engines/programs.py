@@ -34,8 +34,9 @@ def building() -> Iterator[None]:
         yield
 
 
-def run(command: list[str], cwd: Path | None = None) -> None:
-    """Run a command; raise AssertionError with the end of what it says if it fails."""
+def run(command: list[str], cwd: Path | None = None) -> str:
+    """Run a command, and return what it prints; raise AssertionError with the end of what it says if it fails."""
     result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     said = f"{result.stdout[-2000:]}{result.stderr[-2000:]}"
     assert result.returncode == 0, f"{' '.join(command[:3])} …: {said}"
+    return result.stdout
