@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from conftest import CORRELATING
-from engines import Engine, only
+from engines import Engine
 from engines.conf import read_conf
 from events import (
     DENIED,
@@ -29,7 +29,7 @@ from events import (
     invoked,
     listed,
 )
-from packs import queries
+from packs import only, queries
 
 ACCESS, CLIENT = {"errorCode": "AccessDenied"}, {"errorCode": "Client.UnauthorizedOperation"}
 EVERY = pytest.mark.parametrize("name", [name for name in CORRELATING if name != "datadog"])

@@ -10,16 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sigma.pipelines.keywatch._pack import PACK
 
-from events import DENIED, HOUR, MALLORY, MINUTE, REGIONS, TRENT, access, denied
-from packs import counting_names, keywatch, one_rule, written
+from events import ACCESS_LONG, HOUR, MALLORY, MINUTE, REGIONS, TRENT, access, denied
+from packs import SEED, counting_names, keywatch, one_rule, written
 
 Event = dict[str, Any]
 GOLDEN = Path(__file__).parent / "golden" / "hunt"
-ACCESS = "aws_cloudtrail_bedrock_model_access_long_term_key"
-BASE = "aws_cloudtrail_denied_enumeration_long_term_key"
-SEED = [word for name in (DENIED, BASE, ACCESS) for word in ("--rules", next(PACK.rglob(f"{name}.yml")))]
 EVENTS = [
     *(denied(MINUTE * i, i % 6, userAgent=f"agent/{i % 2}") for i in range(12)),
     *(access(HOUR + MINUTE * i, 3, arn=TRENT) for i in range(3)),
@@ -204,7 +200,7 @@ def test_levels_and_rules_are_chosen(tmp_path: Path) -> None:
     assert {"medium"} <= everything
     assert titles("--min-level", "high") == everything & {"high", "critical"}
     assert titles("--min-level", "medium") == everything & {"medium", "high", "critical"}
-    assert titles("--rule", ACCESS) == {"medium"}
+    assert titles("--rule", ACCESS_LONG) == {"medium"}
     by_title = keywatch(
         "hunt", "--format", "ndjson", "--rule", "aws bedrock model access api called with long-term key", path
     )
@@ -212,7 +208,7 @@ def test_levels_and_rules_are_chosen(tmp_path: Path) -> None:
 
 
 def test_a_choice_that_leaves_no_rule_is_said(tmp_path: Path) -> None:
-    result = keywatch("hunt", "--rule", ACCESS, "--min-level", "critical", saved(EVENTS, tmp_path))
+    result = keywatch("hunt", "--rule", ACCESS_LONG, "--min-level", "critical", saved(EVENTS, tmp_path))
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("no rule is left: ")
 

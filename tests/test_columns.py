@@ -25,7 +25,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(names=st.lists(NAMES, min_size=1, unique=True), records=st.lists(st.dictionaries(KEYS, VALUES), min_size=1))
 def test_what_is_decoded_in_part_gives_the_same_row(names: list[str], records: list[dict[str, Any]]) -> None:
     columns = Columns(names)

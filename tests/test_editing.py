@@ -14,7 +14,7 @@ from test_backtest import attacks, run
 from events import DENIED
 from keywatch.conversion.editing import EditingError, with_setting
 from keywatch.hunting.backtest import write_proposals
-from packs import keywatch
+from packs import DENIALS, keywatch
 
 KEYS = ["rules", "one", "threshold"]
 
@@ -93,13 +93,13 @@ def test_a_backtest_is_about_the_windows_of_the_file_it_writes(tmp_path: Path) -
     path.write_bytes(f"rules:\r\n  {DENIED}: {{threshold: 9, timespan: 2m}}\r\n".encode())
     other.write_text(f"rules: {{{DENIED}: {{timespan: 6h, threshold: 3}}}}\nsplunk: {{index: a}}\n")
     for options in ([], ["--settings", str(other)]):
-        done = keywatch("backtest", events, "--max-per-week", "1", "--write", path, *options, COLUMNS="200")
+        done = keywatch("backtest", *DENIALS, events, "--max-per-week", "1", "--write", path, *options, COLUMNS="200")
         assert done.exit_code == 0, done.output
         assert f"{DENIED}: threshold 4 (0 alerts from 2026-11-20 to 2026-12-10, 22 at 3)" in done.stderr
         assert f"  {DENIED}: {{threshold: 4, timespan: 2m}}".encode() in path.read_bytes()
         assert path.read_bytes().count(b"\n") == path.read_bytes().count(b"\r\n")
     new = tmp_path / "new.yaml"
-    done = keywatch("backtest", events, "--max-per-week", "1", "--write", new, "--settings", other)
+    done = keywatch("backtest", *DENIALS, events, "--max-per-week", "1", "--write", new, "--settings", other)
     assert yaml.safe_load(new.read_text())["rules"][DENIED] == {"timespan": "6h", "threshold": 4}
 
 

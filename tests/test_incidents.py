@@ -14,13 +14,8 @@ import pytest
 from sigma.pipelines.keywatch._pack import PACK
 
 from events import denied
-from keywatch.conversion.convert import convert
-from keywatch.conversion.rules import load_pack
-from keywatch.conversion.settings import load_settings
-from keywatch.conversion.targets import TARGETS
-from keywatch.hunting.coverage import Coverage
-from keywatch.hunting.hunt import Alert, hunt
-from keywatch.hunting.selection import Selection
+from keywatch.hunting.hunt import Alert
+from packs import hunted
 
 PAGES = PACK.parent / "docs" / "detections"
 #: Attacks that raise no alert, and where a page says that they can't be seen.
@@ -43,9 +38,7 @@ def cases() -> Path:
 
 
 def alerts(path: Path, filters: tuple[str, ...] = ()) -> list[Alert]:
-    values = load_settings(None)
-    pack = load_pack([], [PACK / "filters" / name for name in filters], values)
-    return hunt(convert(pack, TARGETS["duckdb"], values), [str(path)], Selection(), Coverage())
+    return hunted(path, filters=tuple(PACK / "filters" / name for name in filters))[0]
 
 
 def test_attacks_raise_an_alert_or_stand_in_a_page(cases: Path) -> None:

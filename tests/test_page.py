@@ -10,16 +10,13 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from sigma.pipelines.keywatch._pack import PACK, guides
+from sigma.pipelines.keywatch._pack import guides
 from test_report import DARK, browsed, numbers, on_a_phone, pictures, rows
 
 from events import DENIED, HOUR, MALLORY, MINUTE, REGIONS, TRENT, access, denied
-from packs import keywatch, one_rule, written
+from packs import SEED, keywatch, one_rule, written
 
 Event = dict[str, Any]
-ACCESS = "aws_cloudtrail_bedrock_model_access_long_term_key"
-BASE = "aws_cloudtrail_denied_enumeration_long_term_key"
-SEED = [word for name in (DENIED, BASE, ACCESS) for word in ("--rules", next(PACK.rglob(f"{name}.yml")))]
 HOSTILE = (
     """</title></style><script>document.title='owned'</script><img src=x onerror="document.title='owned'">"'&{{7*7}}"""
 )

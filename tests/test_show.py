@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sigma.pipelines.keywatch._pack import PACK
 
 from events import DENIED, HOUR, MINUTE, REGIONS, denied
 from keywatch import ending
@@ -21,21 +20,11 @@ from keywatch.hunting.backtest import THRESHOLDS, WINDOWS, Backtest, Cell, RuleR
 from keywatch.hunting.coverage import Coverage
 from keywatch.show import grid
 from keywatch.show.progress import progress
-from packs import keywatch, one_rule, written
+from packs import SEED, keywatch, one_rule, written
 
 Event = dict[str, Any]
 Patch = pytest.MonkeyPatch
 ATTACK = [denied(MINUTE * i, i % 6, userAgent=f"agent/{i % 2}") for i in range(12)]
-#: One rule of each kind, so that the alerts are those that are meant here.
-SEED = [
-    word
-    for name in (
-        DENIED,
-        "aws_cloudtrail_denied_enumeration_long_term_key",
-        "aws_cloudtrail_bedrock_model_access_long_term_key",
-    )
-    for word in ("--rules", next(PACK.rglob(f"{name}.yml")))
-]
 TITLE = "AWS Enumeration Denied in Multiple Regions with Long-Term Key"
 
 

@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import oracle
-from engines import Engine, only
+from engines import Engine
 from events import DENIED, MISSING, denied
 from hostile import MODIFIERS, TEXTS, near, value_rule
 from keywatch.conversion.settings import load_settings
 from keywatch.errors import UserError
-from packs import attempted, written
+from packs import attempted, only, written
 
 Event = dict[str, Any]
 #: How many batches of values are drawn for each engine.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, ClassVar
@@ -166,12 +165,6 @@ def seconds(value: Any) -> float:
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
     return float(value.timestamp() if isinstance(value, datetime) else value)
-
-
-def only(conversion: Conversion, *names: str) -> Conversion:
-    """Return a conversion of some of its rules."""
-    queries = {name: conversion.queries[name] for name in names}
-    return replace(conversion, queries=queries, rules={name: conversion.rules[name] for name in names})
 
 
 def value_of(record: Event, path: str) -> Any:
