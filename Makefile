@@ -13,8 +13,9 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-# Processes that run tests; each engine is started in one of them.
-JOBS ?= 2
+# Processes that run tests; each engine is started in one of them, which waits while its engine works: so that two
+# processors have always something to do, there are three.
+JOBS ?= 3
 
 #: What each goal takes, besides VENV and PYTHON. A variable that none of the goals takes is refused, not ignored.
 PACK := SETTINGS FILTERS RULES
@@ -38,7 +39,7 @@ option = if [ -n "$$$(2)" ]; then set -- "$$@" $(1) "$$$(2)"; fi;
 paths = if [ -e "$$$(2)" ]; then set -- "$$@" $(1) "$$$(2)"; else eval "for one in $$$(2); do set -- \"\$$@\" $(1) \"\$$one\"; done"; fi;
 pack = set --; $(call option,--settings,SETTINGS) $(call paths,--filters,FILTERS) $(call paths,--rules,RULES)
 
-.PHONY: help convert hunt backtest simulate upstream regression targets test bench lint golden attack lock clean
+.PHONY: help convert hunt backtest simulate upstream regression targets test pytest bench lint golden attack lock clean
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' $(MAKEFILE_LIST)
@@ -73,7 +74,11 @@ regression: $(VENV)/.installed
 targets: $(VENV)/.installed
 	@$(BIN)/keywatch targets
 
-test: $(VENV)/.installed-dev lint
+# The linters run beside the first tests, which wait for engines to be brought.
+test: $(VENV)/.installed-dev
+	@$(MAKE) --no-print-directory --jobs=2 lint pytest
+
+pytest: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(JOBS)
 
 # Simulates the events first, once: 5 million are 0.8 GB in build/bench.
@@ -121,7 +126,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/pip
 
 # pySigma 2, which the stock backends do not allow yet, lies beside the venv's own for the tests that run under it.
 $(VENV)/.installed-dev: requirements-dev.lock requirements-pysigma2.lock $(VENV)/.installed
-	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/pip install -q --disable-pip-version-check --no-compile --require-hashes -r requirements-dev.lock
 	@rm -rf $(VENV)/pysigma2
-	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps --target $(VENV)/pysigma2 -r requirements-pysigma2.lock
+	@$(BIN)/pip install -q --disable-pip-version-check --no-compile --require-hashes --no-deps --target $(VENV)/pysigma2 -r requirements-pysigma2.lock
+	@# pip compiles one module after the other.
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib $(VENV)/pysigma2
 	@touch $@

@@ -24,7 +24,6 @@ from packs import keywatch, one_rule, written
 ROOT = Path(__file__).parents[1]
 RULES = oracle.load(PACK)
 COMMANDS: dict[str, click.Command] = {"": main, **main.commands}
-PROGRAM = f'keywatch() {{ "{sys.executable}" -m keywatch.cli "$@"; }}\n'
 
 
 def shell(script: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -46,13 +45,20 @@ def test_a_help_is_laid_out_as_meant(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if isinstance(command, Examples)])
-def test_the_examples_of_a_help_run_in_an_empty_folder(name: str, tmp_path: Path) -> None:
+def test_the_examples_of_a_help_run_in_an_empty_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     examples = COMMANDS[name].examples  # type: ignore[attr-defined]
     assert examples
+    monkeypatch.chdir(tmp_path)
     for line in examples:
-        few = re.sub(r"simulate trail$", "simulate trail --events 2000", line)
-        done = shell(PROGRAM + few, tmp_path)
-        assert done.returncode == 0, (line, done.stderr)
+        program, *words = re.sub(r"simulate trail\b.*", "simulate trail --events 2000", line).split()
+        assert program == "keywatch"
+        arguments, into = (words[:-2], words[-1]) if ">" in words else (words, None)
+        done = keywatch(*arguments)
+        assert done.exit_code == 0, (line, done.output)
+        if into:
+            Path(into).write_text(done.stdout, encoding="utf-8")
 
 
 def test_rules_are_listed_with_what_is_set(tmp_path: Path) -> None:
