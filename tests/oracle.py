@@ -21,6 +21,7 @@ from fnmatch import fnmatchcase
 from functools import cache, lru_cache
 from itertools import chain
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import yaml
@@ -65,26 +66,47 @@ def matches(rule: Document, event: Event, placeholders: dict[str, list[Any]] | N
     """Tell whether a rule matches an event.
 
     :param placeholders: the values that stand for %name% under the modifier expand.
-    :raises AssertionError: for a keyword, which names no field.
+    :raises AssertionError: for a keyword that is asked about: it names no field.
     """
     detection = rule["detection"]
-    found = {
-        name: _selection(test, event, placeholders or {}) for name, test in detection.items() if name != "condition"
-    }
     conditions = detection["condition"]
-    return any(_holds(condition, found) for condition in ([conditions] if isinstance(conditions, str) else conditions))
+    found = _Found(detection, event, placeholders or {})
+    return any(
+        eval(_expression(condition, tuple(detection)), {"found": found})
+        for condition in ([conditions] if isinstance(conditions, str) else conditions)
+    )
 
 
-def _holds(condition: str, found: dict[str, bool]) -> bool:
+class _Found(dict[str, bool]):
+    """Tells which selections of a rule an event meets; one that is not asked about is not looked at."""
+
+    def __init__(self, detection: Document, event: Event, placeholders: dict[str, list[Any]]) -> None:
+        super().__init__()
+        self._of = detection, event, placeholders
+
+    def __missing__(self, name: str) -> bool:
+        detection, event, placeholders = self._of
+        self[name] = _selection(detection[name], event, placeholders)
+        return self[name]
+
+
+@cache
+def _expression(condition: str, names: tuple[str, ...]) -> CodeType:
+    """Return a condition over selections of these names as an expression of Python, over `found`."""
+    assert not re.search(r"[^\w\s()*]", condition), condition
+
     def quantified(match: re.Match[str]) -> str:
         pattern = "*" if match[2] == "them" else match[2]
-        hits = [hit for name, hit in found.items() if fnmatchcase(name, pattern) and not name.startswith("_")]
-        return str(all(hits) if match[1] == "all" else any(hits))
+        meant = [name for name in names if fnmatchcase(name, pattern) and name != "condition" and name[0] != "_"]
+        return f"({(' and ' if match[1] == 'all' else ' or ').join(meant) or match[1] == 'all'})"
+
+    def looked_up(match: re.Match[str]) -> str:
+        assert match[0] in names, match[0]
+        return f"found[{match[0]!r}]"
 
     expression = re.sub(r"\b(1|any|all) of ([\w*]+)", quantified, condition)
-    words = re.sub(r"\b(?!(?:and|or|not|True|False)\b)[A-Za-z_]\w*", lambda m: str(found[m[0]]), expression)
-    assert not set(re.findall(r"[^\s()]+", words)) - {"and", "or", "not", "True", "False"}
-    return bool(eval(words))
+    words = re.sub(r"\b(?!(?:and|or|not|True|False)\b)[A-Za-z_]\w*", looked_up, expression)
+    return compile(words.strip(), "<condition>", "eval")
 
 
 def crossings(
@@ -99,9 +121,9 @@ def crossings(
     counted = spec["condition"]["field"] if spec["type"] == "value_count" else "eventID"
     groups: dict[str, list[tuple[float, str, str]]] = defaultdict(list)
     for event in events:
-        value, *group = (value_of(event, name) or "" for name in (counted, *spec["group-by"]))
-        for name in spec["rules"]:
-            if value and all(group) and matches(rules[name], event):
+        for name in (name for name in spec["rules"] if matches(rules[name], event)):
+            value, *group = (value_of(event, path) or "" for path in (counted, *spec["group-by"]))
+            if value and all(group):
                 groups[" ".join(group)].append((datetime.fromisoformat(event["eventTime"]).timestamp(), name, value))
     found = {
         group: sorted(

@@ -106,7 +106,8 @@ def _each(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _split(text: str, sign: str) -> list[str]:
+@lru_cache(1_000)
+def _split(text: str, sign: str) -> tuple[str, ...]:
     """Split at a sign outside quotes and brackets."""
     parts, quoted, escaped, depth = [""], "", False, 0
     for char in text:
@@ -119,7 +120,7 @@ def _split(text: str, sign: str) -> list[str]:
         escaped = char == "\\" and not escaped
         parts[-1] += char
     assert not quoted, "an unterminated quote"
-    return [part.strip() for part in parts]
+    return tuple(part.strip() for part in parts)
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:
