@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
-from events import denied
+from events import DENIED, denied
 from keywatch.hunting.loading import temporary_folder
 
 PROGRAM = [sys.executable, "-m", "keywatch.cli"]
@@ -124,7 +124,9 @@ def test_workers_and_folders_go_when_the_parent_is_killed(tmp_path: Path) -> Non
         waiting(lambda: not any(map(alive, workers)))
         assert left.is_dir()
     environment = os.environ | {"TMPDIR": str(temporary)}
-    subprocess.run([*PROGRAM, "hunt", "-"], input=WHOLE, env=environment, capture_output=True, check=True)
+    subprocess.run(
+        [*PROGRAM, "hunt", "--rule", DENIED, "-"], input=WHOLE, env=environment, capture_output=True, check=True
+    )
     assert list(temporary.iterdir()) == []
 
 
@@ -152,7 +154,16 @@ def test_a_worker_that_is_killed_costs_what_it_and_others_were_reading(tmp_path:
     assert b"Traceback" not in told
 
 
-@pytest.mark.parametrize("command", ["hunt {path}", "hunt {path} --format csv", "targets", "--help", "hunt --help"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"hunt --rule {DENIED} {{path}}",
+        f"hunt --rule {DENIED} {{path}} --format csv",
+        "targets",
+        "--help",
+        "hunt --help",
+    ],
+)
 def test_standard_output_that_is_full_or_closed_is_a_line(command: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(WHOLE)
     whole = [*PROGRAM, *command.format(path=tmp_path / "a.json").split()]
@@ -186,7 +197,7 @@ def bomb(unit: bytes, times: int) -> bytes:
 def test_a_bomb_is_named_and_the_rest_is_hunted(unit: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(WHOLE)
     (tmp_path / "bomb.json.gz").write_bytes(bomb(unit, 4000))
-    command = [*PROGRAM, "hunt", str(tmp_path), "--unpack-limit", "0.1", "--format", "ndjson"]
+    command = [*PROGRAM, "hunt", "--rule", DENIED, str(tmp_path), "--unpack-limit", "0.1", "--format", "ndjson"]
     done = subprocess.run(command, capture_output=True, check=False, preexec_fn=limited)
     assert done.returncode == 2
     assert json.loads(done.stdout.splitlines()[0])["events"] == 5

@@ -204,7 +204,7 @@ def rows_of(lines: Iterable[str]) -> dict[str, list[str]]:
 
 
 def test_a_backtest_tells_how_often_a_week(tmp_path: Path) -> None:
-    result = keywatch("backtest", "--max-per-week", "1.5", saved(two_weeks(), tmp_path), COLUMNS="200")
+    result = keywatch("backtest", *SEED, "--max-per-week", "1.5", saved(two_weeks(), tmp_path), COLUMNS="200")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[0] == "2026-11-20 to 2026-12-03, 2.0 weeks"
     rows = rows_of(result.stdout.splitlines())
@@ -215,7 +215,7 @@ def test_a_backtest_tells_how_often_a_week(tmp_path: Path) -> None:
 
 
 def test_a_narrow_terminal_has_all_that_a_wide_one_has(tmp_path: Path) -> None:
-    result = keywatch("backtest", "--max-per-week", "1.5", saved(two_weeks(), tmp_path), COLUMNS="60")
+    result = keywatch("backtest", *SEED, "--max-per-week", "1.5", saved(two_weeks(), tmp_path), COLUMNS="60")
     assert max(map(len, result.stdout.splitlines())) <= 60
     said = " ".join(result.stdout.split())
     figures = "5 in 30m: 2 alerts, 1 principal, 2 days, 1.0 a week; for 1.5 a week: 2 in 30m"
@@ -225,7 +225,7 @@ def test_a_narrow_terminal_has_all_that_a_wide_one_has(tmp_path: Path) -> None:
 
 def test_a_rate_that_no_threshold_keeps_to_is_said(tmp_path: Path) -> None:
     events = [denied(MINUTE * i, i) for i in range(17)]
-    result = keywatch("backtest", "--max-per-week", "0", saved(events, tmp_path), COLUMNS="200")
+    result = keywatch("backtest", *SEED, "--max-per-week", "0", saved(events, tmp_path), COLUMNS="200")
     assert rows_of(result.stdout.splitlines())[TITLE][-1] == "none"
 
 
@@ -239,7 +239,7 @@ def grid_of(output: str) -> list[str]:
 
 @pytest.mark.parametrize("columns", ["60", "80", "200"])
 def test_the_grid_has_the_alerts_of_each_threshold_and_window(columns: str, tmp_path: Path) -> None:
-    result = keywatch("backtest", saved(two_weeks(), tmp_path), COLUMNS=columns)
+    result = keywatch("backtest", *SEED, saved(two_weeks(), tmp_path), COLUMNS=columns)
     rows = {first: rest for first, *rest in filter(None, map(str.split, grid_of(result.stdout)))}
     assert rows.pop("≥" if columns == "60" else "Threshold") == ["5m", "15m", "30m", "1h", "6h", "1d"]
     # Eight Regions a minute apart are six within five minutes, both ends included.
@@ -248,7 +248,7 @@ def test_the_grid_has_the_alerts_of_each_threshold_and_window(columns: str, tmp_
 
 
 def test_the_grid_marks_what_is_set(tmp_path: Path) -> None:
-    result = keywatch("backtest", saved(two_weeks(), tmp_path), COLUMNS="200", FORCE_COLOR="1", TERM="xterm")
+    result = keywatch("backtest", *SEED, saved(two_weeks(), tmp_path), COLUMNS="200", FORCE_COLOR="1", TERM="xterm")
     [line] = [line for line in grid_of(result.stdout) if "\x1b[7m" in line]
     before, _, after = line.partition("\x1b[7m")
     assert before.split() == ["5", "2", "2"]  # the threshold, and the windows before 30m

@@ -27,6 +27,7 @@ from keywatch.hunting.reading import Reader
 from keywatch.hunting.selection import Selection
 from keywatch.hunting.sift import Sift
 from keywatch.hunting.times import read_time
+from packs import DENIALS
 from packs import denials as run
 
 EVENTS = [denied(60 * i, i) for i in range(5)]
@@ -89,7 +90,7 @@ def test_only_wanted_events_count(selection: Selection, found: int, tmp_path: Pa
 
 def test_standard_input() -> None:
     for content in (WHOLE, gzip.compress(WHOLE), b"\n".join(json.dumps(event).encode() for event in EVENTS)):
-        command = [*PROGRAM, "hunt", "-", "--format", "ndjson"]
+        command = [*PROGRAM, "hunt", *DENIALS, "-", "--format", "ndjson"]
         done = subprocess.run(command, input=content, capture_output=True, check=True)
         assert json.loads(done.stdout.splitlines()[0])["events"] == 5
 
@@ -121,15 +122,15 @@ def test_s3(bucket: Any) -> None:
     bucket.put_object(Bucket="trail", Key=name.replace("CloudTrail", "CloudTrail-Digest"), Body=b"{}")
     bucket.put_object(Bucket="trail", Key="AWSLogs/", Body=b"")
     for path in ("s3://trail", "s3://trail/AWSLogs/", f"s3://trail/{name}"):
-        command = [*PROGRAM, "hunt", path, "--from", "2026-11-20", "--format", "ndjson"]
+        command = [*PROGRAM, "hunt", *DENIALS, path, "--from", "2026-11-20", "--format", "ndjson"]
         done = subprocess.run(command, capture_output=True, check=True)
         assert json.loads(done.stdout.splitlines()[0])["events"] == 5
     assert b"1 file of other days" not in done.stderr  # a file that is named is read whatever its path says
     bucket.put_object(Bucket="trail", Key="AWSLogs/readme.txt", Body=b"no records")
-    strange = subprocess.run([*PROGRAM, "hunt", "s3://trail"], capture_output=True, check=False)
+    strange = subprocess.run([*PROGRAM, "hunt", *DENIALS, "s3://trail"], capture_output=True, check=False)
     assert strange.returncode == 2
     assert b"readme.txt: not understood" in strange.stderr
-    gone = subprocess.run([*PROGRAM, "hunt", "s3://gone/x"], capture_output=True, check=False)
+    gone = subprocess.run([*PROGRAM, "hunt", *DENIALS, "s3://gone/x"], capture_output=True, check=False)
     assert gone.returncode == 2
     assert gone.stderr.startswith(b"s3:/gone/x: can't be ")
 
