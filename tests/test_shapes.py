@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rows import read, row
 
 from events import denied, histories
 from keywatch.hunting.columns import REQUIRED, Columns
@@ -70,9 +71,9 @@ def test_shapes_nested_and_mixed_in_a_folder_give_the_same_rows(history: list[Ev
                     content = WRAPPINGS[wrapping](content)
             Path(name, str(number)).write_bytes(content)
         files = find_files([name], Selection(), coverage)
-        found = [row for file in files for row in reader.rows(file, coverage)]
+        found = [row for file in files for row in read(reader, file, coverage)]
     assert not list(map(str, coverage.problems))
-    assert found == [reader.sift.columns.row(event) for event in events]
+    assert found == [row(reader.sift.columns, event) for event in events]
     assert coverage.records == len(events)
 
 

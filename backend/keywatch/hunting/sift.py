@@ -17,12 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
-from itertools import chain
+from itertools import chain, compress
 from typing import Any
 
 import stringzilla as sz
 
-from keywatch.hunting.columns import NO_JSON, Columns, Row
+from keywatch.hunting.columns import NO_JSON, Columns, Values, text
 from keywatch.hunting.forms import Form, form_of
 from keywatch.hunting.needs import Needs, bits_held, of_field, selectivity
 
@@ -57,8 +57,8 @@ class Sift:
             if (tests := [(bit, *mine) for clues, bit in bits.items() if any(mine := of_field(clues, field))])
         ]
 
-    def survivors(self, data: bytes) -> tuple[list[Row], int] | None:
-        """Return the records that some rule may match, and how many the file has.
+    def survivors(self, data: bytes) -> tuple[Values, int] | None:
+        """Return what the records have that some rule may match, and how many the file has.
 
         :return: None if the file must be parsed whole.
         """
@@ -71,7 +71,7 @@ class Sift:
             if self._everything:
                 records = form.decoded(data, self.columns)
                 total = len(records)
-                found = form.each(data) if self.columns.raw else [None] * total
+                found = form.each(data) if self.columns.raw else records
             else:
                 found = self._cut(data, form)
                 records = self.columns.decode(b"[" + b",".join(found) + b"]")
@@ -79,14 +79,8 @@ class Sift:
                 return None
         except NO_JSON:
             return None
-        rows = []
-        for record, raw in zip(records, found, strict=True):
-            row = self.columns.row(record, raw)
-            if row[self._name] is None:
-                return None
-            if self.may_match(row):
-                rows.append(row)
-        return rows, total
+        values = self.columns.values(records, found)
+        return None if None in values[self._name] else (self.sifted(values), total)
 
     def decoded(self, data: bytes, columns: Columns) -> list[Any]:
         """Return all records of a file that `survivors` takes.
@@ -97,12 +91,13 @@ class Sift:
         assert known is not None
         return known[0].decoded(data, columns)
 
-    def may_match(self, row: Row) -> bool:
-        """Tell whether a record has a clue of each set that some rule needs."""
-        bits = 0
-        for column, held, _ in self._held:
-            bits |= held(row[column])
-        return self._suffices(bits)
+    def sifted(self, values: Values) -> Values:
+        """Return what those of some records have that some rule may match."""
+        if self._everything:
+            return values
+        columns = dict(zip(self.columns.names, values, strict=True))
+        kept = self.kept(lambda name: list(map(text, columns[name])), len(values[0]))
+        return values if all(kept) else [list(compress(column, kept)) for column in values]
 
     def kept(self, texts: Callable[[str], Sequence[str | None] | None], count: int) -> list[bool]:
         """Tell of several records at once whether some rule may match each.
