@@ -18,8 +18,8 @@ from keywatch.hunting.matching import match, note_failure, tried
 if TYPE_CHECKING:
     import duckdb
 
-#: Lines that are taken from DuckDB at a time.
-_BATCH = 10_000
+#: Lines that are taken from DuckDB at a time: as many as its vectors have, of which more would be copied once more.
+_BATCH = 2_048
 #: Alerts that DuckDB puts in order at a time, with all that is written of them.
 _SLICE = 50_000
 _HEADS = pa.schema({"rule": pa.int32(), "head": pa.string(), "title": pa.string()})

@@ -48,15 +48,19 @@ class Columns:
             for path in [*paths, *([name] for name in REQUIRED)]
             for size in range(1, len(path) + 1)
         }
-        kind: Any = list[_object(paths)]  # type: ignore[misc]
-        self._decoder = msgspec.json.Decoder(kind)
+        kind: Any = _object(paths)
+        self._decoder, self._of_lines = msgspec.json.Decoder(list[kind]), msgspec.json.Decoder(kind)
 
-    def decode(self, data: bytes) -> list[Any]:
+    def decode(self, data: bytes | memoryview) -> list[Any]:
         """Decode an array of records, as something that `values` takes. Other fields are skimmed only.
 
         :raises: one of NO_JSON, also for what is no array of objects.
         """
-        return self._decoder.decode(data)  # type: ignore[no-any-return]
+        return self._decoder.decode(data)
+
+    def decode_lines(self, data: bytes) -> list[Any]:
+        """Decode records, one a line, as `decode` does."""
+        return self._of_lines.decode_lines(data)
 
     def values(self, records: Sequence[Any], raws: Sequence[Any] = ()) -> Values:
         """Return the fields of records, be they decoded here or dictionaries.
