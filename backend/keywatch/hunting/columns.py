@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
@@ -149,8 +148,10 @@ def _fields(
 
     :param objects: the attributes that lead to the object, of a record that was decoded.
     """
-    with suppress(AttributeError):
+    try:
         return fields(record)
+    except AttributeError:
+        pass
     size = 0
     while size < len(objects) and isinstance(record, msgspec.Struct):
         record = getattr(record, objects[size])

@@ -206,7 +206,7 @@ class Reader:
             coverage.problems.append(UserError(what, path, line))
         if not self._seen:
             self._look([record], coverage)
-        return Rows(self.sift.sifted(columns.values([record], [raw])), path, line)
+        return Rows(self.sift.sifted([record], [raw]), path, line)
 
     def _look(self, records: Sequence[Any], coverage: Coverage) -> None:
         """Look whether there are events that are wanted."""

@@ -44,18 +44,20 @@ class Sift:
         """
         self.columns = columns
         self._everything = rules is None
-        self._name = columns.names.index("eventName")
+        self._named = Columns(["eventName"])
         self._words = _words(rules or ())
         tops = dict.fromkeys(name.partition(".")[0] for name in columns.names if "." in name)
         self._beginnings = [f'"{top}.'.encode() for top in tops]
         bits = {clues: 1 << number for number, clues in enumerate(dict.fromkeys(chain.from_iterable(rules or ())))}
         needed = [0] if rules is None else [sum(bits[clues] for clues in set(rule)) for rule in rules]
         self._suffices = lru_cache(_REMEMBERED)(partial(_suffices, needed))
-        self._held = [
-            (column, lru_cache(_REMEMBERED)(partial(bits_held, tests)), sum(bit for bit, _, _ in tests))
-            for column, field in enumerate(columns.names)
+        self._held = {
+            field: (lru_cache(_REMEMBERED)(partial(bits_held, tests)), sum(bit for bit, _, _ in tests))
+            for field in columns.names
             if (tests := [(bit, *mine) for clues, bit in bits.items() if any(mine := of_field(clues, field))])
-        ]
+        }
+        self._tested = Columns(self._held)
+        self._tests = [self._held[field][0] for field in self._tested.names]
 
     def survivors(self, data: bytes) -> tuple[Values, int] | None:
         """Return what the records have that some rule may match, and how many the file has.
@@ -79,8 +81,8 @@ class Sift:
                 return None
         except NO_JSON:
             return None
-        values = self.columns.values(records, found)
-        return None if None in values[self._name] else (self.sifted(values), total)
+        [names] = self._named.values(records)
+        return None if None in names else (self.sifted(records, found), total)
 
     def decoded(self, data: bytes, columns: Columns) -> list[Any]:
         """Return all records of a file that `survivors` takes.
@@ -91,13 +93,19 @@ class Sift:
         assert known is not None
         return known[0].decoded(data, columns)
 
-    def sifted(self, values: Values) -> Values:
+    def sifted(self, records: Sequence[Any], raws: Sequence[Any]) -> Values:
         """Return what those of some records have that some rule may match."""
-        if self._everything:
-            return values
-        columns = dict(zip(self.columns.names, values, strict=True))
-        kept = self.kept(lambda name: list(map(text, columns[name])), len(values[0]))
-        return values if all(kept) else [list(compress(column, kept)) for column in values]
+        if not self._everything:
+            kept = list(map(self._may_match, zip(*self._tested.values(records), strict=True)))
+            records, raws = list(compress(records, kept)), list(compress(raws, kept))
+        return self.columns.values(records, raws)
+
+    def _may_match(self, values: Sequence[Any]) -> bool:
+        """Tell by the fields that are tested whether a record has a clue of each set that some rule needs."""
+        bits = 0
+        for held, value in zip(self._tests, values, strict=True):
+            bits |= held(text(value))
+        return self._suffices(bits)
 
     def kept(self, texts: Callable[[str], Sequence[str | None] | None], count: int) -> list[bool]:
         """Tell of several records at once whether some rule may match each.
@@ -105,8 +113,8 @@ class Sift:
         :param texts: a field → its text in each of the records; None if that is not known.
         """
         all_bits, unknown = [0] * count, 0
-        for column, held, bits in self._held:
-            found = texts(self.columns.names[column])
+        for field, (held, bits) in self._held.items():
+            found = texts(field)
             if found is None:
                 unknown |= bits
             else:
