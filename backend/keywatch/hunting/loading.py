@@ -188,6 +188,7 @@ def load(
         if len(waiting) >= _ROWS or table is empty:
             connection.register("chunk", waiting)
             connection.execute(f"INSERT INTO cloudtrail FROM chunk WHERE {_WANTED}", asdict(selection))
+            connection.unregister("chunk")  # and what it holds is freed
             waiting = empty
 
 
