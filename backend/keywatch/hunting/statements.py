@@ -85,9 +85,10 @@ class Statements:
 
     def values(self, rows: Sequence[Texts]) -> Values:
         """Return the columns of events."""
+        columns = zip(*rows, strict=True) if rows else [()] * len(self._asked)
         come = [
             column if read is None else [text if text is None else read(text) for text in column]
-            for read, column in zip(self._asked.values(), zip(*rows, strict=True), strict=bool(rows))
+            for read, column in zip(self._asked.values(), columns, strict=True)
         ]
         return [
             [None] * len(rows) if found is None else [value_at(value, found[1]) for value in come[found[0]]]
