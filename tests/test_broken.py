@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rows import read as read_rows
 
 from events import denied
 from keywatch.hunting import window
@@ -54,7 +55,7 @@ def read(content: bytes, folder: Path) -> tuple[list[str | None], Coverage]:
     path, coverage = folder / "x", Coverage()
     path.write_bytes(content)
     column = READER.sift.columns.names.index("eventID")
-    return [row[column] for row in READER.rows(str(path), coverage)], coverage
+    return [row[column] for row in read_rows(READER, path, coverage)], coverage
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -78,7 +79,7 @@ def test_a_long_number_costs_its_record_at_most(tmp_path: Path) -> None:
 def test_equal_problems_are_a_line_with_a_count_and_the_first_three(tmp_path: Path) -> None:
     (tmp_path / "x").write_text('{"ts":1}\n' * 5000)
     coverage = Coverage()
-    list(READER.rows(str(tmp_path / "x"), coverage))
+    read_rows(READER, tmp_path / "x", coverage)
     assert len(coverage.problems) == 5000
     assert [str(problem) for problem in coverage.problems] == [
         f"{tmp_path}/x:1: not a CloudTrail record, which is an object with eventName (it has ts) "

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rows import row
 
 from keywatch.hunting.columns import Columns
+from keywatch.hunting.coverage import Coverage
+from keywatch.hunting.rows import Rows, table_of
 
 KEYS = st.sampled_from(["eventName", "a", "user-agent", "count", "é"])
 NAMES = st.builds(".".join, st.lists(KEYS, min_size=1, max_size=3))
@@ -30,7 +34,7 @@ VALUES = st.recursive(
 def test_what_is_decoded_in_part_gives_the_same_row(names: list[str], records: list[dict[str, Any]]) -> None:
     columns = Columns(names)
     decoded = columns.decode(json.dumps(records, ensure_ascii=False).encode())
-    assert [columns.row(record) for record in decoded] == [columns.row(record) for record in records]
+    assert [row(columns, record) for record in decoded] == [row(columns, record) for record in records]
 
 
 def test_a_row() -> None:
@@ -46,10 +50,33 @@ def test_a_row() -> None:
         "missing.too": None,
     }
     for one in (record, *columns.decode(json.dumps([record]).encode())):
-        assert dict(zip(columns.names, columns.row(one), strict=True)) == wanted
+        assert dict(zip(columns.names, row(columns, one), strict=True)) == wanted
 
 
 @pytest.mark.parametrize("wrong", [b"", b"{}", b"[1]", b"[{}", b"[{}]]", b'[{"a":01}]', b"[{\"ignored\":'1'}]"])
 def test_what_is_no_array_of_objects(wrong: bytes) -> None:
     with pytest.raises(ValueError):
         Columns(["eventName", "a"]).decode(wrong)
+
+
+TIMES = {
+    "2026-11-20T10:00:00Z": datetime(2026, 11, 20, 10),
+    "2026-11-20T10:00:00+05:30": datetime(2026, 11, 20, 4, 30),
+    "2026-11-20 10:00:00.250": datetime(2026, 11, 20, 10, 0, 0, 250_000),
+    1763632800: datetime(2025, 11, 20, 10),
+    "1969-12-31T23:59:59Z": None,
+    "9999-01-01T00:00:00Z": None,
+    "yesterday": None,
+    None: None,
+}
+
+
+@pytest.mark.parametrize("written", [*([one] for one in TIMES), list(TIMES)])
+def test_times_of_a_table(written: list[Any]) -> None:
+    """Those that can't be read are named and left out, whatever the others are."""
+    columns, coverage = Columns(["eventTime", "eventID"]), Coverage()
+    records = [{"eventTime": one, "eventID": str(number)} for number, one in enumerate(written)]
+    table = table_of([Rows(columns.values([record])) for record in records], columns, coverage)
+    wanted = [(TIMES[one], str(number)) for number, one in enumerate(written) if TIMES[one]]
+    assert list(zip(table["eventTime"].to_pylist(), table["eventID"].to_pylist(), strict=True)) == wanted
+    assert len(coverage.problems) == len(written) - len(wanted)

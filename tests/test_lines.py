@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rows import read
 
 from events import DENIED, MINUTE, denied
 from keywatch.conversion.rules import fields_used
@@ -38,7 +39,7 @@ def ids(path: Path) -> tuple[list[str | None], Coverage]:
     """Return the IDs of the events that the rules may match, in their order."""
     coverage = Coverage()
     reader = Reader(Sift(needs_of(RULES), COLUMNS))
-    rows = list(reader.rows(str(path), coverage))
+    rows = read(reader, path, coverage)
     return [row[COLUMNS.names.index("eventID")] for row in rows], coverage
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rows import read, row
 from sigma.pipelines.keywatch._ocsf import UNMAPPED, places
 from sigma.pipelines.keywatch._pack import read_yaml
 
@@ -122,17 +123,17 @@ def test_an_event_comes_back_as_it_was(name: str) -> None:
     columns = Columns(FIELDS)
     event = SESSION | {"eventName": name}
     exported = json.loads(ocsf.lines([event]))
-    assert columns.row(Inverse(FIELDS).record(exported)) == columns.row(event)
-    [row] = pq.read_table(io.BytesIO(ocsf.parquet([event]))).to_pylist(maps_as_pydicts="strict")
-    assert columns.row(Inverse(FIELDS).record(row)) == columns.row(event)
+    assert row(columns, Inverse(FIELDS).record(exported)) == row(columns, event)
+    [lake] = pq.read_table(io.BytesIO(ocsf.parquet([event]))).to_pylist(maps_as_pydicts="strict")
+    assert row(columns, Inverse(FIELDS).record(lake)) == row(columns, event)
 
 
 @pytest.mark.parametrize("way", [list, lambda d: [{"key": k, "value": v} for k, v in d.items()], json.dumps, dict])
 def test_maps_are_written_in_several_ways(way: Callable[[Any], Any]) -> None:
     event = json.loads(ocsf.lines([SESSION]))
     event["unmapped"] = way(list(event["unmapped"].items()) if way is list else event["unmapped"])
-    row = Columns(["readOnly", "additionalEventData.names"])
-    assert row.row(Inverse(row.names).record(event)) == row.row(SESSION)
+    columns = Columns(["readOnly", "additionalEventData.names"])
+    assert row(columns, Inverse(columns.names).record(event)) == row(columns, SESSION)
 
 
 def test_aws_had_parameters_among_what_is_unmapped() -> None:
@@ -140,8 +141,8 @@ def test_aws_had_parameters_among_what_is_unmapped() -> None:
     event = json.loads(ocsf.lines([SESSION]))
     event["api"]["request"].pop("data")
     event["unmapped"] |= {"requestParameters.modelId": "m", "requestParameters.filters[].name": "a,b"}
-    row = Columns(["requestParameters.modelId", "requestParameters.filters.name"])
-    assert row.row(Inverse(row.names).record(event)) == row.row(SESSION)
+    columns = Columns(["requestParameters.modelId", "requestParameters.filters.name"])
+    assert row(columns, Inverse(columns.names).record(event)) == row(columns, SESSION)
 
 
 @pytest.fixture
@@ -413,8 +414,8 @@ def test_what_is_broken_or_something_else_is_one_line(content: bytes, said: str,
 def test_columns_of_other_types_are_looked_at_event_by_event(tmp_path: Path) -> None:
     """An export may have JSON where AWS has a map, or texts of other types, and lack what no event has."""
     rows = [json.loads(line) for line in ocsf.lines(EVENTS).splitlines()]
-    for row in rows:
-        row["unmapped"] = json.dumps(row["unmapped"])
+    for one in rows:
+        one["unmapped"] = json.dumps(one["unmapped"])
     large, some = pa.large_string(), pa.dictionary(pa.int32(), pa.string())
     api = pa.struct({"operation": large, "service": pa.struct({"name": some})})
     metadata = pa.struct({"product": pa.struct({"name": some}), "version": large})
@@ -443,7 +444,7 @@ def test_only_the_columns_that_rules_need_are_read(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(parquet.Parquet, "_batch", batch)
     columns = Columns(["eventName", "userIdentity.arn"])
-    assert len([*Reader(Sift(None, columns)).rows(str(tmp_path / "x"), Coverage())]) == 5
+    assert len(read(Reader(Sift(None, columns)), tmp_path / "x", Coverage())) == 5
     [leaves] = seen
     assert {"api.operation", "actor.user.uid", "unmapped"} < {*leaves}
     assert not {"api.request.data", "api.response.data", "http_request.user_agent", "resources.uid"} & {*leaves}
@@ -454,7 +455,7 @@ def test_what_unpacks_to_more_than_the_limit_is_named(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(ocsf.parquet(EVENTS))
     coverage = Coverage()
     reader = Reader(Sift(None, Columns(["eventName"])), limit=100)
-    assert [*reader.rows(str(tmp_path / "x"), coverage)] == []
+    assert read(reader, tmp_path / "x", coverage) == []
     [problem] = map(str, coverage.problems)
     assert "unpacks to more than" in problem
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rows import read, row
 
 from events import denied, histories
+from keywatch.hunting import unpacking
 from keywatch.hunting.columns import REQUIRED, Columns
 from keywatch.hunting.coverage import Coverage
 from keywatch.hunting.finding import find_files
@@ -53,6 +56,10 @@ def test_each_shape_is_read(name: str, tmp_path: Path) -> None:
     assert (coverage.files, coverage.records, list(map(str, coverage.problems))) == (1, 5, [])
 
 
+def _packed(content: bytes) -> int:
+    return 1 + _packed(gzip.decompress(content)) if content.startswith(unpacking.GZIP) else 0
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(history=histories(), data=st.data())
 def test_shapes_nested_and_mixed_in_a_folder_give_the_same_rows(history: list[Event], data: st.DataObject) -> None:
@@ -68,13 +75,15 @@ def test_shapes_nested_and_mixed_in_a_folder_give_the_same_rows(history: list[Ev
             for wrapping in data.draw(wrappings.filter(lambda names: names.count("packed") < 2)):
                 if b"\0" in content and wrapping not in ("packed", "base64"):
                     continue  # of UTF-16 without a mark, as no service would
+                if wrapping == "packed" and _packed(content) == unpacking._NESTED:
+                    continue  # files are unpacked so often, and no more
                 with suppress(UnicodeDecodeError):  # of what is packed or UTF-16 already, nor of these
                     content = WRAPPINGS[wrapping](content)
             Path(name, str(number)).write_bytes(content)
         files = find_files([name], Selection(), coverage)
-        found = [row for file in files for row in reader.rows(file, coverage)]
+        found = [row for file in files for row in read(reader, file, coverage)]
     assert not list(map(str, coverage.problems))
-    assert found == [reader.sift.columns.row(event) for event in events]
+    assert found == [row(reader.sift.columns, event) for event in events]
     assert coverage.records == len(events)
 
 

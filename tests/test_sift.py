@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rows import Row, read, row
 from sigma.pipelines.keywatch._pack import PACK
 
 import oracle
@@ -18,7 +19,7 @@ from events import ASIA, denied, histories, invoked
 from hostile import MODIFIERS, TEXTS, near, value_rule
 from keywatch.conversion.rules import fields_used, load_pack
 from keywatch.conversion.settings import load_settings
-from keywatch.hunting.columns import Columns, Row
+from keywatch.hunting.columns import Columns
 from keywatch.hunting.coverage import Coverage
 from keywatch.hunting.needs import named, needs_of
 from keywatch.hunting.reading import Reader
@@ -76,7 +77,7 @@ def kept(sift: Sift, records: list[str], folder: Path) -> list[Row]:
     path = folder / "records.json"
     path.write_text('{"Records":[' + ",".join(records) + "]}", encoding="utf-8")
     coverage = Coverage()
-    found = list(Reader(sift).rows(str(path), coverage))
+    found = read(Reader(sift), path, coverage)
     # CloudTrail writes a Region into every record; some of these have none.
     assert all("a record without awsRegion: " in str(problem) for problem in coverage.problems)
     assert coverage.records == len(records)
@@ -84,7 +85,7 @@ def kept(sift: Sift, records: list[str], folder: Path) -> list[Row]:
 
 
 def rows(sift: Sift, *events: Event) -> list[Row]:
-    return [sift.columns.row(event) for event in events]
+    return [row(sift.columns, event) for event in events]
 
 
 def plain(*events: Event) -> list[str]:

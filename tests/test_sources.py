@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from rows import read, row
 
 import ocsf
 from events import DENIED, REGIONS, denied
@@ -32,7 +33,7 @@ from packs import denials as run
 
 EVENTS = [denied(60 * i, i) for i in range(5)]
 ALL = Reader(Sift(None, Columns(["eventName", "eventID", "userIdentity.arn"])))
-ROWS = [ALL.sift.columns.row(event) for event in EVENTS]
+ROWS = [row(ALL.sift.columns, event) for event in EVENTS]
 WHOLE = json.dumps({"Records": EVENTS}, separators=(",", ":")).encode()
 PROGRAM = [sys.executable, "-m", "keywatch.cli"]
 
@@ -155,11 +156,11 @@ def test_a_large_file_of_lines_is_not_held_in_memory(
     content = b"\n".join(json.dumps(event).encode() for event in EVENTS) + b"\n{broken\n"
     path.write_bytes(gzip.compress(content) if packed else content)
     coverage = Coverage()
-    assert list(ALL.rows(str(path), coverage)) == ROWS
+    assert read(ALL, path, coverage) == ROWS
     assert [str(problem)[: len(str(path)) + 2] for problem in coverage.problems] == [f"{path}:6"]
     path.write_bytes(gzip.compress(content)[:-30])
     cut = Coverage()
-    list(ALL.rows(str(path), cut))
+    read(ALL, path, cut)
     assert "can't be read to its end" in str(list(cut.problems)[-1])
 
 
@@ -169,7 +170,7 @@ def test_a_large_file_of_records(packed: bool, tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "large.json"
     indented = json.dumps({"Records": EVENTS}, indent=1).encode()
     path.write_bytes(gzip.compress(indented) if packed else indented)
-    assert list(ALL.rows(str(path), Coverage())) == ROWS
+    assert read(ALL, path, Coverage()) == ROWS
 
 
 def test_gzip_in_several_members_and_with_a_wrong_end(tmp_path: Path) -> None:
@@ -182,7 +183,7 @@ def test_gzip_in_several_members_and_with_a_wrong_end(tmp_path: Path) -> None:
         gzip.compress(WHOLE) + b"\0" * 512,
     ):
         path.write_bytes(content)
-        assert list(ALL.rows(str(path), Coverage())) == ROWS
+        assert read(ALL, path, Coverage()) == ROWS
     for broken, rows in (
         (gzip.compress(WHOLE)[:-1], ROWS),
         (gzip.compress(WHOLE)[:-8], ROWS),
@@ -194,7 +195,7 @@ def test_gzip_in_several_members_and_with_a_wrong_end(tmp_path: Path) -> None:
     ):
         path.write_bytes(broken)
         coverage = Coverage()
-        assert list(ALL.rows(str(path), coverage)) == rows
+        assert read(ALL, path, coverage) == rows
         [problem] = coverage.problems
         assert str(problem).startswith(f"{path}: can't be read to its end: ")
 
@@ -228,7 +229,7 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
         os.seteuid(65534)
         try:
             coverage = Coverage()
-            assert not list(ALL.rows(str(tmp_path / "a.json"), coverage))
+            assert not read(ALL, tmp_path / "a.json", coverage)
         finally:
             os.seteuid(0)
     assert [str(problem) for problem in coverage.problems] == [f"{tmp_path}/a.json: can't be read: Permission denied"]

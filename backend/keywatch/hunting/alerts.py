@@ -18,8 +18,8 @@ from keywatch.hunting.matching import match, note_failure, tried
 if TYPE_CHECKING:
     import duckdb
 
-#: Lines that are taken from DuckDB at a time.
-_BATCH = 10_000
+#: Lines that are taken from DuckDB at a time: as many as its vectors have, of which more would be copied once more.
+_BATCH = 2_048
 #: Alerts that DuckDB puts in order at a time, with all that is written of them.
 _SLICE = 50_000
 _HEADS = pa.schema({"rule": pa.int32(), "head": pa.string(), "title": pa.string()})
@@ -33,15 +33,8 @@ CREATE TABLE rules (rule INTEGER, head VARCHAR, title VARCHAR);
 CREATE MACRO iso(moment) AS concat(strftime(moment, '%Y-%m-%dT%H:%M:%S'),
     CASE WHEN microsecond(moment) % 1000000 = 0 THEN '' ELSE strftime(moment, '.%f') END, 'Z');
 """
-_FOUND = "SELECT *, rowid AS found, NULL::BIGINT AS event FROM found"
-#: Alerts of single events, of rules that show the same evidence.
-_SINGLE = """SELECT rule, NULL AS keys, concat('{{"eventID":', coalesce(to_json("eventID"), 'null'), '}}') AS "group",
-    1 AS count, '[]' AS "values", "eventTime" AS first_seen, "eventTime" AS last_seen, 1 AS events,
-    {evidence} AS evidence, NULL AS found, event
-FROM matches JOIN cloudtrail ON cloudtrail.rowid = event WHERE rule IN ({rules})"""
-_LINE = """concat('{', head, ',"group":', "group", ',"count":', count, ',"values":', "values", ',"first_seen":"',
-    iso(first_seen), '","last_seen":"', iso(last_seen), '","events":',
-    events, ',"evidence":', evidence, '}', chr(10))"""
+#: What an alert of a single event is about.
+_EVENT = """concat('{"eventID":', coalesce(to_json("eventID"), 'null'), '}')"""
 ORDER = 'first_seen, title, "group", found, event'
 
 
@@ -92,8 +85,8 @@ class Alerts:
         for query in queries:
             select = f"""INSERT INTO found SELECT {self._numbers[id(rule)]},
                 [{", ".join(map(self.quoted, correlation.group))}]::VARCHAR[],
-                {_object(group)}, value_count, {values}, first_seen, last_seen, event_count,
-                {self._evidence(shown, several=True)} FROM ({query.rstrip().rstrip(";")})"""  # noqa: S608
+                concat({_object(group)}), value_count, {values}, first_seen, last_seen, event_count,
+                concat({self._evidence(shown, several=True)}) FROM ({query.rstrip().rstrip(";")})"""  # noqa: S608
             try:
                 self.connection.execute(select)
             except duckdb.Error as error:
@@ -103,7 +96,7 @@ class Alerts:
         return f"coalesce(to_json({self.quoted(name)})::VARCHAR, 'null')"
 
     def _evidence(self, names: Iterable[str], *, several: bool) -> str:
-        """Return an expression of JSON that has the distinct values of fields.
+        """Return the arguments of a concat of JSON that has the distinct values of fields.
 
         :param several: whether a column holds a list of them.
         """
@@ -113,7 +106,7 @@ class Alerts:
             if several:
                 parts.append(f"{key}, coalesce(to_json({column})::VARCHAR, '[]')")
             else:
-                parts.append(f"{key}, CASE WHEN {column} <> '' THEN concat('[', to_json({column}), ']') ELSE '[]' END")
+                parts.append(f"{key}, '[', to_json(nullif({column}, '')), ']'")  # of which a null leaves []
         return _object(parts)
 
     def relation(self, when: str = "true") -> str:
@@ -125,12 +118,23 @@ class Alerts:
         for number, rule in enumerate(self.singles):
             names = (name for name in rule.fields if name.removeprefix(ELEMENTS) != "eventID")
             shapes.setdefault(tuple(names), []).append(number)
-        parts = [
-            _SINGLE.format(evidence=self._evidence(names, several=False), rules=", ".join(map(str, numbers)))
+        singles = [
+            self._of_events(", ".join(map(str, numbers)), self._evidence(names, several=False))
             for names, numbers in shapes.items()
         ]
-        found = " UNION ALL ".join([_FOUND, *parts])
+        rest = _rest("count", '"values"', "last_seen", "events", "evidence")
+        of_found = f'SELECT rule, first_seen, "group", rowid AS found, NULL::BIGINT AS event, {rest} FROM found'  # noqa: S608
+        found = " UNION ALL ".join([of_found, *singles])
         return f"SELECT * FROM ({found}) JOIN rules USING (rule) WHERE {when}"  # noqa: S608
+
+    @staticmethod
+    def _of_events(rules: str, evidence: str) -> str:
+        """Return a statement that selects the alerts of rules with the same evidence: it is written once an event."""
+        return f"""SELECT rule, first_seen, "group", NULL AS found, event, rest FROM (
+            SELECT rowid AS event, "eventTime" AS first_seen, {_EVENT} AS "group",
+                {_rest("1", "'[]'", "first_seen", "1", evidence)}
+            FROM cloudtrail WHERE rowid IN (SELECT event FROM matches WHERE rule IN ({rules}))
+        ) JOIN matches USING (event) WHERE rule IN ({rules})"""  # noqa: S608
 
     def slices(self) -> Iterator[str]:
         """Yield conditions on `first_seen` that part the alerts into as many as are held at a time, in their order."""
@@ -153,7 +157,7 @@ class Alerts:
     def ndjson(self) -> Iterator[memoryview]:
         """Yield the alerts as lines of JSON, many at a time."""
         for when in self.slices():
-            query = f"SELECT {_LINE} AS line FROM ({self.relation(when)}) ORDER BY {ORDER}"  # noqa: S608
+            query = f"SELECT concat('{{', head, rest) AS line FROM ({self.relation(when)}) ORDER BY {ORDER}"  # noqa: S608
             yield from texts(self.connection, query)
 
     def number(self, rule: Rule) -> int:
@@ -183,7 +187,13 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
+def _rest(count: str, values: str, last_seen: str, events: str, evidence: str) -> str:
+    """Return a column that has what a line has behind its head: one call, so that no text is copied twice."""
+    return f"""concat(',"group":', "group", ',"count":', {count}, ',"values":', {values}, ',"first_seen":"',
+        iso(first_seen), '","last_seen":"', iso({last_seen}), '","events":', {events}, ',"evidence":', {evidence},
+        '}}', chr(10)) AS rest"""
+
+
 def _object(parts: Sequence[str]) -> str:
-    """Return an expression of a JSON object, of those of its keys and values."""
-    inside = ", ',', ".join(parts) or "''"
-    return f"concat('{{', {inside}, '}}')"
+    """Return the arguments of a concat that writes a JSON object, of those of its keys and values."""
+    return ", ".join(["'{'", ", ',', ".join(parts) or "''", "'}'"])

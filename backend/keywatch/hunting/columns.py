@@ -1,4 +1,4 @@
-"""Take what rules ask for out of CloudTrail records: a row of texts, and nothing else is built."""
+"""Take what rules ask for out of CloudTrail records, column by column: nothing else is built."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-#: Texts in the order of the columns: JSON's where a field holds no text, None where it is missing or null.
-Row = list[str | None]
+#: What several records have, a column each; None where a field is missing or null. `text` makes texts of the others.
+Values = Sequence[Sequence[Any]]
 #: What msgspec raises; the last for what is nested deeper than Python goes.
 NO_JSON = (ValueError, RecursionError)
 #: What CloudTrail writes into every record: without one of these, a rule that asks for it can never match.
@@ -28,7 +28,7 @@ class Columns:
     """Fields by their dotted names, such as userIdentity.arn."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        """Take names. They stand in another order in `names` and in a row: an object's are together, RAW is last."""
+        """Take names. They stand in another order in `names` and in values: an object's are together, RAW is last."""
         objects: dict[str, list[list[str]]] = {}
         names = list(names)
         self.raw = RAW in names
@@ -47,33 +47,38 @@ class Columns:
             for path in [*paths, *([name] for name in REQUIRED)]
             for size in range(1, len(path) + 1)
         }
-        kind: Any = list[_object(paths)]  # type: ignore[misc]
-        self._decoder = msgspec.json.Decoder(kind)
+        kind: Any = _object(paths)
+        self._decoder, self._of_lines = msgspec.json.Decoder(list[kind]), msgspec.json.Decoder(kind)
 
-    def decode(self, data: bytes) -> list[Any]:
-        """Decode an array of records, as something that `row` takes. Other fields are skimmed only.
+    def decode(self, data: bytes | memoryview) -> list[Any]:
+        """Decode an array of records, as something that `values` takes. Other fields are skimmed only.
 
         :raises: one of NO_JSON, also for what is no array of objects.
         """
-        return self._decoder.decode(data)  # type: ignore[no-any-return]
+        return self._decoder.decode(data)
 
-    def row(self, record: Any, raw: Any = None) -> Row:
-        """Return the fields of a record, be it one that was decoded here or a dictionary.
+    def decode_lines(self, data: bytes) -> list[Any]:
+        """Decode records, one a line, as `decode` does."""
+        return self._of_lines.decode_lines(data)
 
-        :param raw: the record as it was read: its JSON in UTF-8, or something that becomes JSON. None is the record.
+    def values(self, records: Sequence[Any], raws: Sequence[Any] = ()) -> Values:
+        """Return the fields of records, be they decoded here or dictionaries.
+
+        :param raws: the records as they were read: their JSON in UTF-8, or something that becomes JSON. If there are
+            none, that is the records.
         """
-        values: list[Any] = []
+        found: list[Sequence[Any]] = []
         for fields, objects, paths in self._objects:
             try:
-                values += fields(record)
+                rows = list(map(fields, records))
             except AttributeError:  # null, a text or a dictionary where the object should be
-                values += _beside(record, objects, paths)
+                rows = [_fields(record, fields, objects, paths) for record in records]
+            found += zip(*rows, strict=True) if rows else [()] * len(paths)
         if self.raw:
-            values.append(bytes(raw).decode() if isinstance(raw, bytes | msgspec.Raw) else raw or record)
-        return [
-            value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
-            for value in values
-        ]
+            found.append(
+                [bytes(raw).decode() if isinstance(raw, bytes | msgspec.Raw) else raw for raw in raws or records]
+            )
+        return found
 
     def respelt(self, value: Any, inside: tuple[str, ...] = ()) -> Any:
         """Return a record with the keys as CloudTrail writes them: of `eventname` or `event_name`, eventName.
@@ -92,6 +97,11 @@ class Columns:
             if spelt == key or spelt not in value:
                 found[spelt] = self.respelt(one, path)
         return found
+
+
+def text(value: Any) -> str | None:
+    """Return what stands in a field as text: JSON's, if it is none."""
+    return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def plain_key(key: str) -> str:
@@ -131,20 +141,26 @@ def _object_of(text: str) -> Any:
     return None
 
 
-def _beside(record: Any, objects: Sequence[str], paths: Sequence[Sequence[str]]) -> list[Any]:
-    """Return the fields of one object, which is none as it was declared.
+def _fields(
+    record: Any, fields: Callable[[Any], tuple[Any, ...]], objects: Sequence[str], paths: Sequence[Sequence[str]]
+) -> tuple[Any, ...]:
+    """Return the fields of one object, also where it is none as it was declared.
 
     :param objects: the attributes that lead to the object, of a record that was decoded.
     """
+    try:
+        return fields(record)
+    except AttributeError:
+        pass
     size = 0
     while size < len(objects) and isinstance(record, msgspec.Struct):
         record = getattr(record, objects[size])
         size += 1
     if record is None:
-        return [None] * len(paths)
+        return (None,) * len(paths)
     if size == len(objects) > 0 and isinstance(record, dict):  # it is wanted whole too
-        return [record.get(path[-1]) for path in paths]
-    return [value_at(record, path[size:]) for path in paths]
+        return tuple(record.get(path[-1]) for path in paths)
+    return tuple(value_at(record, path[size:]) for path in paths)
 
 
 def _getter(paths: Sequence[Sequence[str]]) -> Callable[[Any], tuple[Any, ...]]:

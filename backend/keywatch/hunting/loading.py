@@ -24,15 +24,17 @@ from keywatch.hunting.coverage import Coverage
 from keywatch.hunting.finding import find_files
 from keywatch.hunting.needs import needs_of
 from keywatch.hunting.reading import UNPACK_LIMIT
+from keywatch.hunting.rows import table_of
 from keywatch.hunting.selection import Selection
-from keywatch.hunting.workers import Part, reading, table_of
+from keywatch.hunting.workers import Part, reading
 from keywatch.words import counted
 
 if TYPE_CHECKING:
     import duckdb
 
 Progress = Callable[[int, int], None]
-_ROWS = 20_000
+#: Rows that are inserted at a time: those of one of DuckDB's row groups. Of fewer, it would copy each once more.
+_ROWS = 122_880
 #: What DuckDB may take while files are read, by processes that need memory too, and after that. Beyond it, it writes to
 #: a temporary folder.
 _MEMORY_READING, _MEMORY = "120MB", "300MB"
@@ -43,8 +45,7 @@ _ALWAYS = (
     "sourceIPAddress", "userAgent", "userIdentity.type", "userIdentity.arn", "userIdentity.principalId",
     "userIdentity.invokedBy", "userIdentity.accessKeyId",
 )  # fmt: skip
-#: What was read, with its time as a time, and which of it is wanted.
-_TIMED = 'FROM (SELECT * REPLACE (CAST("eventTime" AS TIMESTAMP) AS "eventTime") FROM chunk)'
+#: Which of what was read is wanted.
 _WANTED = """
     ($start IS NULL OR "eventTime" >= $start) AND ($end IS NULL OR "eventTime" < $end)
     AND (len($accounts) = 0 OR list_contains($accounts, "recipientAccountId"))
@@ -156,8 +157,8 @@ def connected(folder: str, columns: Columns) -> Iterator[duckdb.DuckDBPyConnecti
     connection = duckdb.connect(":memory:", config={"memory_limit": _MEMORY_READING, "temp_directory": folder})
     try:
         connection.execute("SET enable_external_access = false")
-        connection.register("chunk", table_of([], columns))
-        connection.execute(f"CREATE TABLE cloudtrail AS {_TIMED}")
+        connection.register("chunk", table_of([], columns, Coverage()))
+        connection.execute("CREATE TABLE cloudtrail AS FROM chunk")
         yield connection
     except duckdb.Error as error:
         raise UserError(f"DuckDB: {str(error).splitlines()[0]}") from error
@@ -178,15 +179,16 @@ def load(
 
     :param progress: is called with the number of files read and of all.
     """
-    waiting = empty = table_of([], columns)
+    waiting = empty = table_of([], columns, coverage)
     for table, part in chain(parts, [(empty, Coverage())]):
         coverage.add(part)
         if progress is not None:
             progress(coverage.files, files)
         waiting = pa.concat_tables([waiting, table])
-        if len(waiting) > _ROWS or table is empty:  # few large inserts are faster than many small ones
+        if len(waiting) >= _ROWS or table is empty:
             connection.register("chunk", waiting)
-            connection.execute(f"INSERT INTO cloudtrail {_TIMED} WHERE {_WANTED}", asdict(selection))
+            connection.execute(f"INSERT INTO cloudtrail FROM chunk WHERE {_WANTED}", asdict(selection))
+            connection.unregister("chunk")  # and what it holds is freed
             waiting = empty
 
 

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from keywatch.errors import UserError
 from keywatch.hunting.broken import ENDLESS, NO_DOCUMENT, Broken, Passed, Strange
-from keywatch.hunting.columns import NO_JSON, REQUIRED, Columns, Row
+from keywatch.hunting.columns import NO_JSON, REQUIRED, Columns, Values, text
 from keywatch.hunting.coverage import Coverage
 from keywatch.hunting.documents import documents
 from keywatch.hunting.finding import STDIN, anywhere, opened
 from keywatch.hunting.forms import BEGINNING
 from keywatch.hunting.ocsf import MARK, Inverse
+from keywatch.hunting.rows import Rows
 from keywatch.hunting.selection import Selection, There
 from keywatch.hunting.shapes import HEADINGS, lacking, records
 from keywatch.hunting.sift import Sift
-from keywatch.hunting.times import read_time, timed
+from keywatch.hunting.times import read_time
 from keywatch.hunting.unpacking import UNREADABLE, Unpacked, reason, rest, unpacked
 
 #: The most that a file has, packed or not, which is taken whole. The files that AWS delivers are far smaller.
@@ -63,7 +64,6 @@ class Reader:
         :param limit: the bytes up to which a file is unpacked.
         """
         self.sift, self.selection, self.limit = sift, selection or Selection(), limit
-        self._time = sift.columns.names.index("eventTime") if "eventTime" in sift.columns.names else None
         #: Whether an event was seen that is wanted: from then on, none is looked for.
         self._seen = not self.selection
 
@@ -71,7 +71,7 @@ class Reader:
     def _inverse(self) -> Inverse:
         return Inverse([*self.sift.columns.names, *_SELECTED.names, *REQUIRED, "userIdentity.type"])
 
-    def rows(self, file: str, coverage: Coverage) -> Iterator[Row]:
+    def rows(self, file: str, coverage: Coverage) -> Iterator[Rows]:
         """Yield the records of a file, in whatever shape they are there, as far as some rule may match them.
 
         Records that the sift passes over are counted. What can't be read becomes a problem of the coverage;
@@ -95,13 +95,13 @@ class Reader:
 
     def _rows(
         self, file: str, start: bytes, stream: io.BufferedIOBase, coverage: Coverage, *, whole: bool
-    ) -> Iterator[Row]:
+    ) -> Iterator[Rows]:
         content = unpacked(start, min(WHOLE, self.limit)) if whole else None
         sifted = None if content is None else self._sifted(content, coverage)
         if sifted is not None:
-            rows, total = sifted
+            values, total = sifted
             coverage.records += total
-            yield from self._timed(file, None, rows, coverage)
+            yield Rows(values, _path(file))
             return
         if (content or start).startswith(_PARQUET):
             yield from self._parquet(file, io.BytesIO(content or start), coverage)
@@ -120,7 +120,7 @@ class Reader:
             line = 1
         yield from self._documents(file, text, coverage, line)
 
-    def _blocks(self, file: str, text: Unpacked, coverage: Coverage) -> Generator[Row, None, tuple[Unpacked, int]]:
+    def _blocks(self, file: str, text: Unpacked, coverage: Coverage) -> Generator[Rows, None, tuple[Unpacked, int]]:
         """Yield the rows of a large file of lines, block by block, as far as it is as the sift takes it.
 
         :return: the text from there on, and the line in which it begins.
@@ -134,22 +134,22 @@ class Reader:
             if sifted is None:
                 text.unread(data)
                 return text, line
-            rows, total = sifted
+            values, total = sifted
             coverage.records += total
-            yield from self._timed(file, line, rows, coverage)
+            yield Rows(values, _path(file), line)
             line, data = line + total, data[size:]
 
-    def _sifted(self, content: bytes, coverage: Coverage) -> tuple[list[Row], int] | None:
-        """Return the rows of a file that is as AWS writes it, and how many records it has; None if it is not."""
+    def _sifted(self, content: bytes, coverage: Coverage) -> tuple[Values, int] | None:
+        """Return what the records of a file that is as AWS writes it have, and their number; None if it is not so."""
         sifted = self.sift.survivors(content)
         if sifted is not None and not self._seen:
             try:
-                self._look(map(_SELECTED.row, self.sift.decoded(content, _SELECTED)), coverage)
+                self._look(self.sift.decoded(content, _SELECTED), coverage)
             except NO_JSON:
                 return None
         return sifted
 
-    def _documents(self, file: str, text: Unpacked, coverage: Coverage, first: int = 1) -> Iterator[Row]:
+    def _documents(self, file: str, text: Unpacked, coverage: Coverage, first: int = 1) -> Iterator[Rows]:
         """Yield the rows of what is not as AWS writes it.
 
         :param first: the line in which the text begins.
@@ -169,7 +169,7 @@ class Reader:
                     _count(coverage, found, path, line)
                     continue
                 _count(coverage, None, path, line)
-                yield from self._timed(file, line, self._row(found, path, line, coverage), coverage)
+                yield self._row(found, path, line, coverage)
         if strays and not understood and first == 1 and not text.problem:
             coverage.problems.append(UserError("not understood: it holds no JSON, and no table of CloudTrail", path))
         elif strays:
@@ -177,7 +177,7 @@ class Reader:
         if text.problem:
             coverage.problems.append(UserError(text.problem, path))
 
-    def _parquet(self, file: str, source: Any, coverage: Coverage) -> Iterator[Row]:
+    def _parquet(self, file: str, source: Any, coverage: Coverage) -> Iterator[Rows]:
         """Yield the rows of a Parquet file of Security Lake's."""
         from keywatch.hunting.parquet import UNREAD, Parquet, said
 
@@ -188,12 +188,12 @@ class Reader:
                 for what, count in counts.items():
                     _count(coverage, what, path, None, count)
                 for event in events:
-                    yield from self._timed(file, None, self._row(event, path, None, coverage), coverage)
+                    yield self._row(event, path, None, coverage)
         except UNREAD as error:
             coverage.problems.append(UserError(said(error), path))
 
-    def _row(self, record: dict[str, Any], path: Path, line: int | None, coverage: Coverage) -> list[Row]:
-        """Return a record as a row, none if no rule can match it; note what it lacks."""
+    def _row(self, record: dict[str, Any], path: Path, line: int | None, coverage: Coverage) -> Rows:
+        """Return a record as a row, or as none if no rule can match it; note what it lacks."""
         columns, raw = self.sift.columns, record
         if lacking(record):
             record = self._inverse.record(record) if MARK in record else columns.respelt(record)
@@ -205,27 +205,18 @@ class Reader:
             what = "a record whose userIdentity is text and no JSON (Athena writes {type=…}): cast it to JSON"
             coverage.problems.append(UserError(what, path, line))
         if not self._seen:
-            self._look([_SELECTED.row(record)], coverage)
-        row = columns.row(record, raw)
-        return [row] if self.sift.may_match(row) else []
+            self._look([record], coverage)
+        return Rows(self.sift.sifted([record], [raw]), path, line)
 
-    def _timed(self, file: str, line: int | None, rows: list[Row], coverage: Coverage) -> Iterator[Row]:
-        """Yield rows with their times as DuckDB reads them; note those whose time can't be read."""
-        path = _path(file)
-        for row in rows:
-            if self._time is None or timed(row, self._time, coverage, path, line):
-                yield row
-
-    def _look(self, rows: Iterable[Row], coverage: Coverage) -> None:
+    def _look(self, records: Sequence[Any], coverage: Coverage) -> None:
         """Look whether there are events that are wanted."""
         coverage.there = coverage.there or There(self.selection)
-        for row in rows:
-            account, region, text = row
+        for account, region, written in zip(*_SELECTED.values(records), strict=True):
             try:
-                time = None if text is None else read_time(text)
+                time = None if written is None else read_time(str(text(written)))
             except ValueError:
                 time = None
-            coverage.there.note(account, region, time)
+            coverage.there.note(text(account), text(region), time)
         self._seen = coverage.there.wanted
 
 

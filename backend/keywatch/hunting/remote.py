@@ -24,10 +24,10 @@ from keywatch.hunting.columns import Columns
 from keywatch.hunting.coverage import Coverage, Scan
 from keywatch.hunting.loading import columns_of, connected, finish, load, temporary_folder
 from keywatch.hunting.matching import note_failure
+from keywatch.hunting.rows import Rows, table_of
 from keywatch.hunting.selection import Selection
 from keywatch.hunting.statements import LONGEST, Statements, Texts
-from keywatch.hunting.times import timed
-from keywatch.hunting.workers import Part, table_of
+from keywatch.hunting.workers import Part
 from keywatch.words import counted
 
 if TYPE_CHECKING:
@@ -134,7 +134,6 @@ class _Asked:
         self.starts: list[int] = []
         self._client, self._connection, self._statements = client, connection, statements
         self._columns, self._selection, self._progress = columns, selection, progress
-        self._time = columns.names.index("eventTime")
         #: Whether a statement without a rule was run, so that what is wrong with others is one of their rules.
         self._sound = False
 
@@ -209,5 +208,4 @@ class _Asked:
         for texts in pages:
             scan.events += len(texts)
             part = Coverage(records=len(texts))
-            rows = [row for row in map(self._statements.row, texts) if timed(row, self._time, part)]
-            yield table_of(rows, self._columns), part
+            yield table_of([Rows(self._statements.values(texts))], self._columns, part), part

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
-from itertools import chain
+from itertools import chain, compress
 from typing import Any
 
 import stringzilla as sz
 
-from keywatch.hunting.columns import NO_JSON, Columns, Row
+from keywatch.hunting.columns import NO_JSON, Columns, Values, text
 from keywatch.hunting.forms import Form, form_of
 from keywatch.hunting.needs import Needs, bits_held, of_field, selectivity
 
@@ -44,21 +44,23 @@ class Sift:
         """
         self.columns = columns
         self._everything = rules is None
-        self._name = columns.names.index("eventName")
+        self._named = Columns(["eventName"])
         self._words = _words(rules or ())
         tops = dict.fromkeys(name.partition(".")[0] for name in columns.names if "." in name)
         self._beginnings = [f'"{top}.'.encode() for top in tops]
         bits = {clues: 1 << number for number, clues in enumerate(dict.fromkeys(chain.from_iterable(rules or ())))}
         needed = [0] if rules is None else [sum(bits[clues] for clues in set(rule)) for rule in rules]
         self._suffices = lru_cache(_REMEMBERED)(partial(_suffices, needed))
-        self._held = [
-            (column, lru_cache(_REMEMBERED)(partial(bits_held, tests)), sum(bit for bit, _, _ in tests))
-            for column, field in enumerate(columns.names)
+        self._held = {
+            field: (lru_cache(_REMEMBERED)(partial(bits_held, tests)), sum(bit for bit, _, _ in tests))
+            for field in columns.names
             if (tests := [(bit, *mine) for clues, bit in bits.items() if any(mine := of_field(clues, field))])
-        ]
+        }
+        self._tested = Columns(self._held)
+        self._tests = [self._held[field][0] for field in self._tested.names]
 
-    def survivors(self, data: bytes) -> tuple[list[Row], int] | None:
-        """Return the records that some rule may match, and how many the file has.
+    def survivors(self, data: bytes) -> tuple[Values, int] | None:
+        """Return what the records have that some rule may match, and how many the file has.
 
         :return: None if the file must be parsed whole.
         """
@@ -71,7 +73,7 @@ class Sift:
             if self._everything:
                 records = form.decoded(data, self.columns)
                 total = len(records)
-                found = form.each(data) if self.columns.raw else [None] * total
+                found = form.each(data) if self.columns.raw else records
             else:
                 found = self._cut(data, form)
                 records = self.columns.decode(b"[" + b",".join(found) + b"]")
@@ -79,14 +81,8 @@ class Sift:
                 return None
         except NO_JSON:
             return None
-        rows = []
-        for record, raw in zip(records, found, strict=True):
-            row = self.columns.row(record, raw)
-            if row[self._name] is None:
-                return None
-            if self.may_match(row):
-                rows.append(row)
-        return rows, total
+        [names] = self._named.values(records)
+        return None if None in names else (self.sifted(records, found), total)
 
     def decoded(self, data: bytes, columns: Columns) -> list[Any]:
         """Return all records of a file that `survivors` takes.
@@ -97,11 +93,18 @@ class Sift:
         assert known is not None
         return known[0].decoded(data, columns)
 
-    def may_match(self, row: Row) -> bool:
-        """Tell whether a record has a clue of each set that some rule needs."""
+    def sifted(self, records: Sequence[Any], raws: Sequence[Any]) -> Values:
+        """Return what those of some records have that some rule may match."""
+        if not self._everything:
+            kept = list(map(self._may_match, zip(*self._tested.values(records), strict=True)))
+            records, raws = list(compress(records, kept)), list(compress(raws, kept))
+        return self.columns.values(records, raws)
+
+    def _may_match(self, values: Sequence[Any]) -> bool:
+        """Tell by the fields that are tested whether a record has a clue of each set that some rule needs."""
         bits = 0
-        for column, held, _ in self._held:
-            bits |= held(row[column])
+        for held, value in zip(self._tests, values, strict=True):
+            bits |= held(text(value))
         return self._suffices(bits)
 
     def kept(self, texts: Callable[[str], Sequence[str | None] | None], count: int) -> list[bool]:
@@ -110,8 +113,8 @@ class Sift:
         :param texts: a field → its text in each of the records; None if that is not known.
         """
         all_bits, unknown = [0] * count, 0
-        for column, held, bits in self._held:
-            found = texts(self.columns.names[column])
+        for field, (held, bits) in self._held.items():
+            found = texts(field)
             if found is None:
                 unknown |= bits
             else:

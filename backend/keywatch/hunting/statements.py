@@ -11,7 +11,7 @@ import sigma.pipelines.keywatch.athena
 from sigma.backends.keywatch._sql_text import literal
 from sigma.pipelines.keywatch._fields import ELEMENTS, FieldTable, NotStoredError
 
-from keywatch.hunting.columns import NO_JSON, Columns, Row, value_at
+from keywatch.hunting.columns import NO_JSON, Columns, Values, value_at
 from keywatch.hunting.selection import Selection
 
 #: The longest statement that Athena takes, in bytes of UTF-8 (API reference, StartQueryExecution).
@@ -83,16 +83,16 @@ class Statements:
         if number:
             yield number
 
-    def row(self, texts: Texts) -> Row:
-        """Return the columns of an event."""
+    def values(self, rows: Sequence[Texts]) -> Values:
+        """Return the columns of events."""
+        columns = zip(*rows, strict=True) if rows else [()] * len(self._asked)
         come = [
-            text if read is None or text is None else read(text)
-            for read, text in zip(self._asked.values(), texts, strict=True)
+            column if read is None else [text if text is None else read(text) for text in column]
+            for read, column in zip(self._asked.values(), columns, strict=True)
         ]
-        values = [None if found is None else value_at(come[found[0]], found[1]) for found in self._found]
         return [
-            value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
-            for value in values
+            [None] * len(rows) if found is None else [value_at(value, found[1]) for value in come[found[0]]]
+            for found in self._found
         ]
 
 

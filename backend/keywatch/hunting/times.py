@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import Any
 
-from keywatch.errors import UserError
-from keywatch.hunting.columns import Row
-from keywatch.hunting.coverage import Coverage
+import pyarrow as pa
+import pyarrow.compute as pc
+
+#: A time in UTC, without a zone, as DuckDB's TIMESTAMP has it.
+TIME = pa.timestamp("us")
 
 #: CloudTrail began in 2013. A number is a time in the first of these units with which it lies between these years.
 _UNITS = (1, 1_000, 1_000_000, 1_000_000_000)
@@ -15,8 +18,6 @@ _NUMBERED = range(2010, 2100)
 _EPOCH = datetime(1970, 1, 1)
 #: The year 9999 is left out, so that a window after an event ends within what Python and DuckDB both hold.
 _YEARS = range(1970, 9999)
-#: How long `2026-11-20T10:00:00Z` is, which is what CloudTrail writes. No other form with a T there is as long.
-_USUAL = 20
 
 
 def read_time(text: str) -> datetime:
@@ -37,34 +38,14 @@ def read_time(text: str) -> datetime:
     return time
 
 
-def plain_time(text: str | None) -> str:
-    """Return a time as DuckDB reads it.
-
-    :raises ValueError: as `read_time`, and if there is none.
-    """
-    if text is None:
-        raise ValueError("missing")
-    if (
-        len(text) == _USUAL
-        and text[7] == "-"
-        and text[10] == "T"
-        and text[-1] == "Z"
-        and datetime.fromisoformat(text).year in _YEARS
-    ):
-        return text
-    return read_time(text).isoformat()
-
-
-def timed(row: Row, place: int, coverage: Coverage, path: Path | None = None, line: int | None = None) -> bool:
-    """Write the time in a row as DuckDB reads it; if it can't be read, note that and return false."""
-    text = row[place]
+def times_of(texts: Sequence[Any]) -> pa.Array | None:
+    """Return times in UTC, all read at once; None if one of them is written in another way than CloudTrail's."""
     try:
-        row[place] = plain_time(text)
-    except ValueError:
-        what = "a record whose eventTime is no time, or out of range; it was left out"
-        coverage.problems.append(UserError(f"{what} ({str(text)[:40]!r})", path, line), what)
-        return False
-    return True
+        times = pa.array(texts, pa.string()).cast(pa.timestamp("us", "UTC")).cast(TIME)
+    except pa.ArrowException:
+        return None
+    bounds = pc.min_max(times).as_py().values()
+    return times if not times.null_count and all(one is None or one.year in _YEARS for one in bounds) else None
 
 
 def _is_number(text: str) -> bool:

@@ -22,11 +22,12 @@ from typing import Any
 import pyarrow as pa
 
 from keywatch.errors import UserError
-from keywatch.hunting.columns import Columns, Row
+from keywatch.hunting.columns import Columns
 from keywatch.hunting.coverage import Coverage
 from keywatch.hunting.finding import is_open
 from keywatch.hunting.needs import Needs
 from keywatch.hunting.reading import Reader
+from keywatch.hunting.rows import Rows, table_of
 from keywatch.hunting.selection import Selection
 from keywatch.hunting.sift import Sift
 
@@ -93,7 +94,7 @@ def _parts(
             what = "not read: a process that read it and others was killed; was there too little memory?"
             for file in chunk:
                 coverage.problems.append(UserError(what, Path(file)))
-            yield table_of([], reader.sift.columns), coverage
+            yield table_of([], reader.sift.columns, coverage), coverage
     for start in range(0, len(own), _CHUNK):
         yield from _tables(own[start : start + _CHUNK], reader)
 
@@ -147,18 +148,11 @@ def _read_chunk(files: Sequence[str]) -> Part:
 
 def _tables(files: Sequence[str], reader: Reader) -> Iterator[Part]:
     """Read files; the last part has what they cover. As rows of Python, few are held at a time."""
-    coverage = Coverage()
-    rows: list[Row] = []
-    for row in chain.from_iterable(reader.rows(file, coverage) for file in files):
-        rows.append(row)
-        if len(rows) == _ROWS:
-            yield table_of(rows, reader.sift.columns), Coverage()
-            rows = []
-    yield table_of(rows, reader.sift.columns), coverage
-
-
-def table_of(rows: list[Row], columns: Columns) -> pa.Table:
-    """Return rows as a table."""
-    names = columns.names
-    texts = zip(*rows, strict=True) if rows else [()] * len(names)
-    return pa.table([pa.array(column, pa.string()) for column in texts], names=names)
+    coverage, columns, several, size = Coverage(), reader.sift.columns, list[Rows](), 0
+    for rows in chain.from_iterable(reader.rows(file, coverage) for file in files):
+        several.append(rows)
+        size += len(rows.values[0])
+        if size >= _ROWS:
+            yield table_of(several, columns, coverage), Coverage()
+            several, size = [], 0
+    yield table_of(several, columns, coverage), coverage
