@@ -123,14 +123,15 @@ class Alerts:
             for names, numbers in shapes.items()
         ]
         rest = _rest("count", '"values"', "last_seen", "events", "evidence")
-        of_found = f'SELECT rule, first_seen, "group", rowid AS found, NULL::BIGINT AS event, {rest} FROM found'  # noqa: S608
+        columns = 'rule, first_seen, last_seen, "group", rowid AS found, NULL::BIGINT AS event'
+        of_found = f"SELECT {columns}, {rest} FROM found"  # noqa: S608
         found = " UNION ALL ".join([of_found, *singles])
         return f"SELECT * FROM ({found}) JOIN rules USING (rule) WHERE {when}"  # noqa: S608
 
     @staticmethod
     def _of_events(rules: str, evidence: str) -> str:
         """Return a statement that selects the alerts of rules with the same evidence: it is written once an event."""
-        return f"""SELECT rule, first_seen, "group", NULL AS found, event, rest FROM (
+        return f"""SELECT rule, first_seen, first_seen AS last_seen, "group", NULL AS found, event, rest FROM (
             SELECT rowid AS event, "eventTime" AS first_seen, {_EVENT} AS "group",
                 {_rest("1", "'[]'", "first_seen", "1", evidence)}
             FROM cloudtrail WHERE rowid IN (SELECT event FROM matches WHERE rule IN ({rules}))

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     import duckdb
 
 Progress = Callable[[int, int], None]
-#: Rows that are inserted at a time: those of one of DuckDB's row groups. Of fewer, it would copy each once more.
-_ROWS = 122_880
+#: Rows that are inserted at a time. Of few, DuckDB copies each several times; many take memory.
+_ROWS = 40_000
 #: What DuckDB may take while files are read, by processes that need memory too, and after that. Beyond it, it writes to
 #: a temporary folder.
-_MEMORY_READING, _MEMORY = "120MB", "300MB"
+_MEMORY_READING, _MEMORY = "64MB", "300MB"
 _PREFIX, _LOCK = "keywatch-", "in-use"
 #: What a selection, duplicates, and a person who looks at an alert ask for, whatever the rules do.
 _ALWAYS = (
@@ -179,17 +179,17 @@ def load(
 
     :param progress: is called with the number of files read and of all.
     """
-    waiting = empty = table_of([], columns, coverage)
-    for table, part in chain(parts, [(empty, Coverage())]):
+    waiting, end = list[pa.Table](), table_of([], columns, coverage)
+    for table, part in chain(parts, [(end, Coverage())]):
         coverage.add(part)
         if progress is not None:
             progress(coverage.files, files)
-        waiting = pa.concat_tables([waiting, table])
-        if len(waiting) >= _ROWS or table is empty:
-            connection.register("chunk", waiting)
+        waiting.append(table)
+        if table is end or sum(map(len, waiting)) >= _ROWS:
+            connection.register("chunk", pa.concat_tables(waiting))
+            waiting = []
             connection.execute(f"INSERT INTO cloudtrail FROM chunk WHERE {_WANTED}", asdict(selection))
             connection.unregister("chunk")  # and what it holds is freed
-            waiting = empty
 
 
 def _say_what_was_there(selection: Selection, coverage: Coverage) -> None:

@@ -11,14 +11,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from keywatch.errors import UserError
-from keywatch.hunting.columns import RAW, Columns, Values, text
+from keywatch.hunting.columns import Columns, Values, text
 from keywatch.hunting.coverage import Coverage
 from keywatch.hunting.times import TIME, read_time, times_of
 
 _TIME = "eventTime"
-#: What no two events share. Of all else each text is kept once: a table takes a quarter of the memory, also on its way
-#: from one process to another.
-_UNIQUE = ("eventID", RAW)
 
 
 class Rows(NamedTuple):
@@ -35,8 +32,7 @@ def table_of(several: Sequence[Rows], columns: Columns, coverage: Coverage) -> p
     for place, name in enumerate(columns.names):
         values = list(chain.from_iterable(rows.values[place] for rows in several))
         if name != _TIME:
-            texts = _texts(values)
-            arrays[name] = texts if name in _UNIQUE else texts.dictionary_encode()
+            arrays[name] = _texts(values)
         elif (times := times_of(values)) is not None:
             arrays[name] = times
         else:
