@@ -173,11 +173,14 @@ def cases(alerts: Alerts) -> Iterator[Case]:
             )
 
 
-def values_behind(alerts: Alerts, case: Case, field: str) -> Values:
-    """Return the values that a field has in the events of a case."""
-    query = _FACTS.format(field=alerts.quoted(field), where="number = $1")
-    rows = alerts.connection.execute(query, [case.number]).fetchall()
-    return Values.of(*rows[0][1:]) if rows else Values({}, 0)
+def values_behind(alerts: Alerts, field: str, most: int) -> dict[int, Values]:
+    """Return the values that a field has in the events of each of the first cases that have any, by the case's number.
+
+    :param most: the number of the last case.
+    """
+    query = _FACTS.format(field=alerts.quoted(field), where="number <= $1")
+    rows = alerts.connection.execute(query, [most]).fetchall()
+    return {number: Values.of(first, total) for number, first, total in rows}
 
 
 def records(alerts: Alerts) -> Iterator[memoryview]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 from string import Formatter
 from typing import Any
 
 from sigma.pipelines.keywatch._pack import guides
 
 from keywatch.hunting.alerts import Alerts
-from keywatch.hunting.cases import WHO, Case, cases, values_behind
+from keywatch.hunting.cases import WHO, Case, Values, cases, values_behind
 from keywatch.hunting.pages import template
 from keywatch.show.cases import facts, listed
 
@@ -42,6 +42,7 @@ def page(alerts: Alerts) -> str:
     found = cases(alerts)
     shown = list(islice(found, _MOST_CASES))
     more = sum(1 for _ in found)
+    values = _behind(alerts, shown)
     times = _rows(alerts, "min(first_seen), max(last_seen)")[0] if alerts.count else (None, None)
     return template("hunt.html.j2").render(
         count=alerts.count,
@@ -54,7 +55,7 @@ def page(alerts: Alerts) -> str:
         principals=_most(alerts, WHO),
         regions=_most(alerts, "coalesce(\"awsRegion\", '')"),
         most=_MOST_ROWS,
-        cases=[_view(alerts, number, case) for number, case in enumerate(shown, 1)],
+        cases=[_view(values, case) for case in shown],
         more=more,
     )
 
@@ -100,14 +101,24 @@ def _most(alerts: Alerts, field: str) -> list[tuple[str, int, int]]:
     ).fetchall()
 
 
-def _view(alerts: Alerts, number: int, case: Case) -> dict[str, Any]:
+def _steps(case: Case) -> dict[str, str]:
     guide = guides().get(case.rule.name or "")
-    steps = guide.steps if guide is not None else {}
-    fields = dict.fromkeys(name for text in steps.values() for _, name, _, _ in Formatter().parse(text) if name)
+    return guide.steps if guide is not None else {}
+
+
+def _behind(alerts: Alerts, shown: list[Case]) -> dict[str, dict[int, Values]]:
+    """Return what the fields that guides name have in the events of each case."""
+    texts = chain.from_iterable(_steps(case).values() for case in shown)
+    fields = dict.fromkeys(name for text in texts for _, name, _, _ in Formatter().parse(text) if name)
     known = {name for name, *_ in alerts.connection.execute("DESCRIBE cloudtrail").fetchall()}
-    values = {name: listed(values_behind(alerts, case, name)) for name in fields if name in known}
+    return {name: values_behind(alerts, name, len(shown)) for name in fields if name in known}
+
+
+def _view(behind: dict[str, dict[int, Values]], case: Case) -> dict[str, Any]:
+    steps = _steps(case)
+    values = {name: listed(of_cases.get(case.number)) for name, of_cases in behind.items()}
     return {
-        "number": number,
+        "number": case.number,
         "case": case,
         "who": listed(case.facts.get("principal")),
         "facts": list(facts(case)),
