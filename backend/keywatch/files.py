@@ -126,8 +126,9 @@ def _kept_mode(path: Path) -> int | None:
 
 def _mode(path: Path) -> int:
     """Return the permissions of what takes the place of a file: those of the old one, or of any new one."""
-    if path.exists():
-        return path.stat().st_mode & 0o777
+    old = _kept_mode(path)
+    if old is not None:
+        return old & 0o777
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask

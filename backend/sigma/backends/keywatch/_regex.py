@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
-from sigma.types import SigmaCasedString, SigmaRegularExpression, SigmaRegularExpressionFlag, SpecialChars
+from sigma.types import SigmaCasedString, SigmaRegularExpression, SigmaRegularExpressionFlag, SigmaString, SpecialChars
 
 #: What finite automata can't do, in front of what follows it: looking around, references, atomic and named groups.
 _BEYOND = re.compile(r"\\.|(?P<beyond>\(\?(?!:|P<\w+>))|(?P<possessive>[*+?}]\+)", re.DOTALL)
@@ -40,6 +40,11 @@ def re2(value: SigmaRegularExpression, field: str) -> str:
     pattern = str(value.regexp)
     _refuse_beyond(pattern, field)
     return flags_of(value) + pattern
+
+
+def of_wildcards(value: SigmaString) -> str:
+    """Return a regular expression of a text with wildcards, without its ends. pySigma escapes `.` and `*` by itself."""
+    return value.convert(wildcard_multi=".*", wildcard_single=".", add_escaped="\\^$|?+()[]{}")
 
 
 def flags_of(value: SigmaRegularExpression) -> str:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from sigma.backends.keywatch._correlation import COMBINATION, Correlation, Rule
 from sigma.backends.keywatch._nested import combination
+from sigma.backends.keywatch._regex import of_wildcards
 from sigma.backends.keywatch._sql import SQLBackend
 from sigma.backends.keywatch._sql_text import ALL_EVENTS, like_pattern, literal, lower_literal, quoted
 from sigma.backends.keywatch.athena.sliding import AthenaSliding
@@ -129,8 +130,7 @@ def _instead_of_like(value: Any) -> str | None:
     """
     if SpecialChars.WILDCARD_SINGLE not in value.s or max(str(value)) <= "\uffff":
         return None
-    text = value.convert(wildcard_multi=".*", wildcard_single=".", add_escaped="\\.*+?^$[](){}|")
-    return f"(?s)^{text}\\z"
+    return f"(?s)^{of_wildcards(value)}\\z"
 
 
 def _text(field: str) -> str:

@@ -90,8 +90,8 @@ ORDER BY first_seen, {groupby}"""
 #: Adds to each event behind an alert how many there are of the same Region and error, and from when to when.
 _OUTCOME = """,
         concat({region}, ' ', {ended}, ': ', {events} OVER same, ' (',
-            strftime(min("eventTime") OVER same, '{format}'), ' to ',
-            strftime(max("eventTime") OVER same, '{format}'), ')') AS outcomes"""
+            strftime(min("eventTime") OVER same, '%Y-%m-%dT%H:%M:%SZ'), ' to ',
+            strftime(max("eventTime") OVER same, '%Y-%m-%dT%H:%M:%SZ'), ')') AS {column}"""
 _SAME = "\n    WINDOW same AS (PARTITION BY {groupby}, window_start, {region}, {ended})"
 #: Correlation type → the stages up to the events that complete it.
 _STAGES = {
@@ -159,7 +159,7 @@ class DuckDBSliding(SlidingWindowBackend):
             return {"outcome": "", "same": ""}
         region, error = (self.column(correlation.rule, name) for name in correlation.outcome)
         ended = f"coalesce(nullif({error}, ''), {literal(SUCCESS)})"
-        made = variables | {"region": region, "ended": ended, "format": "%Y-%m-%dT%H:%M:%SZ"}
+        made = variables | {"region": region, "ended": ended, "column": OUTCOMES}
         return {"outcome": _OUTCOME.format(**made), "same": _SAME.format(**made)}
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any, ClassVar, cast
 
+import sigma.pipelines.keywatch.elasticsearch
 from sigma.backends.elasticsearch.elasticsearch_esql import ESQLBackend
 from sigma.backends.keywatch._artefact import ArtefactBackend, json_text
 from sigma.backends.keywatch._correlation import Rule
@@ -17,7 +19,7 @@ from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, 
 from sigma.conversion.state import ConversionState
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
-from sigma.pipelines.keywatch._fields import ELEMENTS
+from sigma.pipelines.keywatch._fields import ELEMENTS, FieldTable
 from sigma.types import (
     SigmaBool,
     SigmaCompareExpression,
@@ -31,11 +33,6 @@ from sigma.types import (
 #: Characters of a text, and of a pattern, that Elasticsearch makes an automaton of: it refuses texts of more than 1000,
 #: and patterns that are complex, which none of 300 is. (The integration keeps keywords of up to 1024 characters.)
 _LONGEST_TEXT, _LONGEST_PATTERN = 1000, 300
-#: Where the integration keeps an object as a text.
-_TEXTS = [
-    f"aws.cloudtrail.{name}"
-    for name in ("additional_eventdata", "request_parameters", "response_elements", "service_event_details")
-]
 
 
 class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
@@ -107,7 +104,7 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
     def convert_condition_field_eq_val(self, cond: ConditionFieldEqualsValueExpression, state: ConversionState) -> Any:
         """Compare a field, or one element of a list in Java's text of it, with a value."""
         if not cond.field.startswith(ELEMENTS):
-            java = in_java(cond.value) if cond.field in _TEXTS and isinstance(cond.value, SigmaString) else []
+            java = in_java(cond.value) if cond.field in _texts() and isinstance(cond.value, SigmaString) else []
             spelt = [cond, *(instead(cond, cond.field, value) for value in java)]
             written = [super(KeywatchESQLBackend, self).convert_condition_field_eq_val(one, state) for one in spelt]
             return f"({' OR '.join(written)})" if java else written[0]
@@ -210,6 +207,13 @@ class KeywatchESQLBackend(ArtefactBackend, ESQLSliding, ESQLBackend):
     def finalize_output_kibana(self, queries: list[dict[str, Any]]) -> str:
         """Write a rule a line."""
         return "".join(json_text(rule, indent=0) for rule in queries)
+
+
+@cache
+def _texts() -> set[str]:
+    """Return where the integration keeps an object as a text."""
+    objects = FieldTable.beside(sigma.pipelines.keywatch.elasticsearch.__file__).objects
+    return {templates["text"] for templates in objects.values() if "text" in templates}
 
 
 def _is_pushed_down_wrongly(value: Any) -> bool:

@@ -157,24 +157,20 @@ class ESQLSliding(SlidingWindowBackend):
         Where rules have to match, add what tells which did.
         """
         slice_seconds = grain(correlation.window)
-        evidence = [*map(self.escape_and_quote_field, correlation.evidence)]
+        shown = [*map(self.escape_and_quote_field, correlation.evidence), *([OUTCOMES] * tells_outcomes(correlation))]
         variables = super().sliding_variables(correlation)
         variables["groupby"] = variables["groupby"] or ALL_EVENTS
         if correlation.over_rules:
             variables |= {"field": _RULE, "count": str(correlation.enough)}
             variables |= self._met(correlation, variables)
         present = " AND ".join(f'{self.column(correlation.rule, name)} != ""' for name in correlation.keys)
-        evidence += [OUTCOMES] * tells_outcomes(correlation)
-        return (
-            variables
-            | self._told(correlation)
-            | {
-                "slice": str(slice_seconds * 1000),
-                "steps": ", ".join(str(step) for step in range(ceil(correlation.window / slice_seconds) + 1)),
-                "present": present or "true",
-                "once": "".join(f", {name} = CASE(step == 0, {name}, NULL)" for name in evidence),
-            }
-        )
+        variables |= self._told(correlation)
+        return variables | {
+            "slice": str(slice_seconds * 1000),
+            "steps": ", ".join(str(step) for step in range(ceil(correlation.window / slice_seconds) + 1)),
+            "present": present or "true",
+            "once": "".join(f", {name} = CASE(step == 0, {name}, NULL)" for name in shown),
+        }
 
     def _told(self, correlation: Correlation) -> dict[str, str]:
         """Return what events are told apart by, and what says of each how many there are and when."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sigma.backends.keywatch._regex import of_wildcards
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.types import SigmaCasedString, SigmaString, SpecialChars
 
@@ -12,7 +13,6 @@ _OPERATORS = {
     (True, False): ("endswith", "endswith_cs"),
     (True, True): ("contains", "contains_cs"),
 }
-_REGEX_SIGNS = "\\^$|?+()[]{}"
 
 
 def literal(text: str) -> str:
@@ -35,8 +35,7 @@ def comparison(field: str, value: SigmaString) -> str:
     texts = parts[wild[0] : len(parts) - wild[1]]
     if not all(isinstance(part, str) for part in texts):
         flags = "(?s)" if cased else "(?is)"
-        pattern = value.convert(wildcard_multi=".*", wildcard_single=".", add_escaped=_REGEX_SIGNS)
-        return f"{field} matches regex {literal(f'{flags}^{pattern}$')}"
+        return f"{field} matches regex {literal(f'{flags}^{of_wildcards(value)}$')}"
     text = literal("".join(map(str, texts)))
     if not cased and not text.isascii():
         field, text = f"tolower({field})", f"tolower({text})"

@@ -11,7 +11,11 @@ from sigma.backends.keywatch._correlation import OUTCOMES, SUCCESS, Correlation
 #: How an event ended. A field that Splunk extracts twice has its value twice.
 _ENDED = """
 | eval {outcomes}=coalesce(mvindex('{region}', 0), "-") . " " . coalesce(mvindex('{error}', 0), "{success}")"""
-_TIME = 'strftime({time}, "%Y-%m-%dT%H:%M:%S%z")'
+#: How a time is written, with its offset.
+_FORM = '"%Y-%m-%dT%H:%M:%S%z"'
+_TIME = f"strftime({{time}}, {_FORM})"
+#: Makes texts of the first and the last time of a row.
+READABLE = f"\n| convert timeformat={_FORM} ctime(first_seen) ctime(last_seen)"
 _TOLD = """
 | eventstats {number} AS ended_events min({first}) AS ended_first max({last}) AS ended_last BY {groupby} {outcomes}
 | eval {outcomes}={outcomes} . ": " . ended_events . " (" . {from_time} . " to " . {to_time} . ")\""""

@@ -16,6 +16,7 @@ from sigma.backends.keywatch._artefact import Detection, one_line
 from sigma.backends.keywatch._attack import attack_of
 from sigma.backends.keywatch._correlation import Correlation, Rule
 from sigma.backends.keywatch._guide import guide_steps
+from sigma.backends.keywatch.splunk.outcomes import READABLE
 from sigma.backends.keywatch.splunk.sliding import ALL_EVENTS
 from sigma.exceptions import SigmaValueError
 
@@ -26,8 +27,8 @@ _LONGEST_NAME = 81
 #: What is new for a principal. The time range in the search goes before the one of the drilldown.
 _FIRST_SEEN = """ earliest=-30d@d latest=now
 | stats count AS calls min(_time) AS first_seen max(_time) AS last_seen BY awsRegion sourceIPAddress userAgent
-| sort 0 -first_seen
-| convert timeformat="%Y-%m-%dT%H:%M:%S%z" ctime(first_seen) ctime(last_seen)"""
+| sort 0 -first_seen"""
+_FIRST_SEEN += READABLE
 #: What a line of a .conf file can't hold.
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x85\u2028\u2029]")
 

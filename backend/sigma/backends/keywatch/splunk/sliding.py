@@ -21,7 +21,7 @@ from sigma.backends.keywatch._conditions import MEASURES, passes
 from sigma.backends.keywatch._correlation import COMBINATION, OUTCOMES, Correlation
 from sigma.backends.keywatch._sliding import SlidingWindowBackend, combination_of
 from sigma.backends.keywatch.splunk.chain import branches, chained, seen
-from sigma.backends.keywatch.splunk.outcomes import told
+from sigma.backends.keywatch.splunk.outcomes import READABLE, told
 from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from sigma.pipelines.keywatch._fields import SPELLINGS
@@ -34,10 +34,7 @@ _MOST_VALUES = _MAX_STREAM_WINDOW // (2 * (_SLICES + 1))
 
 
 #: An alert is a row that passes, at the time of its last event.
-_ALERT = """
-| where value_count {passes}
-| eval _time=last_seen
-| convert timeformat="%Y-%m-%dT%H:%M:%S%z" ctime(first_seen) ctime(last_seen)"""
+_ALERT = "\n| where value_count {passes}\n| eval _time=last_seen" + READABLE
 #: For rules that have to match: what `splunk.chain` adds tells at which event they did.
 _OVER_RULES = """{search}
 | where {present}{ended}{told}
