@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ class _Group(Examples, click.Group):
         except UserError as error:
             click.echo(str(error), err=True)
             ctx.exit(2)
+        finally:
+            gc.enable()  # which a command may have turned off
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -121,15 +121,19 @@ class _Names:
         """Begin with the files of a format, as backends declare them: some are written once, for all rules."""
         self._of_a_rule = ["{rule}", *(pattern for pattern in files if "{rule}" in pattern)]
         self._taken = {pattern.casefold() for pattern in files}
+        #: What begins a name → the first number that may be free; a file may hold a thousand rules.
+        self._next: dict[str, int] = {}
 
     def take(self, rule: Rule) -> str:
         own = rule.source.path.stem if rule.source else str(rule.id)
         # A name that any system takes, whatever comes behind it, and that no terminal obeys.
         stem = re.sub(r"[^\w.+ -]", "_", own).lstrip(".").encode()[:150].decode(errors="ignore") or "rule"
-        for name in chain([stem], (f"{stem}_{number}" for number in count(2))):
-            # Some systems take `All` and `all` for one.
+        # Some systems take `All` and `all` for one.
+        for number in count(self._next.get(stem.casefold(), 1)):
+            name = stem if number == 1 else f"{stem}_{number}"
             paths = {pattern.format(rule=name).casefold() for pattern in self._of_a_rule}
             if self._taken.isdisjoint(paths):
                 break
+        self._next[stem.casefold()] = number + 1
         self._taken |= paths
         return name

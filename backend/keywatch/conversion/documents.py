@@ -17,6 +17,8 @@ from keywatch.errors import UserError
 
 #: Far more than any rule has. Aliases count as often as they are used, so a small file can't stand for a large one.
 _MOST_NODES, _DEEPEST = 100_000, 50
+#: What stands between the documents of a file.
+_BETWEEN = re.compile(r"^---(?=\s)", re.MULTILINE)
 #: Anchors, deep indents, and collections in each other on one line: what a bomb can't do without.
 _SUSPECT = re.compile(r"&|^ {49}|- -|^\s*\? ", re.MULTILINE)
 _SUSPECT_SIGNS = ("&", " " * 49, "- -", "? ")
@@ -149,7 +151,8 @@ def refuse_bombs(text: str, path: Path) -> None:
     :raises UserError: for such a one.
     """
     may_be = any(sign in text for sign in _SUSPECT_SIGNS) and _SUSPECT.search(text)
-    if not may_be and text.count("[") + text.count("{") < _DEEPEST and len(text) < _MOST_NODES:
+    largest = max(map(len, _BETWEEN.split(text)))
+    if not may_be and text.count("[") + text.count("{") < _DEEPEST and largest < _MOST_NODES:
         return  # nearly every rule, at a tenth of the time
     sizes = [0]  # of the document, and of each collection that is open, its aliases counted
     anchors: list[str | None] = [None]

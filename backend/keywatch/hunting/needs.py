@@ -63,10 +63,13 @@ def named(names: Sequence[str]) -> Callable[[Iterable[Needs] | None], bool]:
 
     :param names: values of eventName.
     """
+    lowered = {name: name.lower() for name in names}
+    unclear = {name for name in names if not name.isascii()}  # their letters may fold in other ways
 
     @cache
     def having(clue: Clue) -> frozenset[str]:
-        return frozenset(name for name in names if bits_held([(1, *of_field(frozenset([clue]), "eventName"))], name))
+        has = str.startswith if clue.begins else str.__contains__
+        return frozenset(unclear.union(name for name, lower in lowered.items() if has(lower, clue.word)))
 
     def may_match(rules: Iterable[Needs] | None) -> bool:
         return rules is None or any(fitting(needs) for needs in rules)
