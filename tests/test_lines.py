@@ -13,14 +13,14 @@ from rows import read
 
 from events import DENIED, MINUTE, denied
 from keywatch.conversion.rules import fields_used
-from keywatch.hunting import reading
+from keywatch.hunting import reading, stretches
 from keywatch.hunting.columns import Columns
 from keywatch.hunting.coverage import Coverage
 from keywatch.hunting.forms import FORMS, form_of
 from keywatch.hunting.needs import needs_of
 from keywatch.hunting.reading import Reader
 from keywatch.hunting.sift import Sift
-from packs import converted, keywatch
+from packs import DENIALS, converted, keywatch
 
 Event = dict[str, Any]
 RULES = list(converted("duckdb").rules.values())
@@ -125,3 +125,63 @@ def test_a_hunt_through_lines_finds_what_it_finds_in_records(tmp_path: Path) -> 
     )
     assert one.stdout == other.stdout
     assert one.stdout.count("\n") == 1
+
+
+CUT = 5_000
+
+
+@pytest.fixture
+def cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have files cut that are large enough for a test."""
+    monkeypatch.setattr(stretches, "_STRETCH", CUT)
+    monkeypatch.setattr(stretches, "_NEAR", CUT)
+
+
+@pytest.mark.usefixtures("cut")
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_large_file_of_lines_is_cut_between_two_records(end: str, tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    path.write_bytes(data := lines(MIXED, end))
+    found = stretches.stretches(str(path))
+    pieces = [data[one.start : one.stop] for one in found]
+    assert len(pieces) > len(data) / CUT / 2
+    assert b"".join(pieces) == data
+    assert [json.loads(line) for piece in pieces for line in piece.splitlines()] == MIXED
+
+
+@pytest.mark.usefixtures("cut")
+@pytest.mark.parametrize(
+    "document",
+    [
+        json.dumps(MIXED, indent=1),
+        json.dumps({"Records": MIXED}).replace(', {"eventVersion"', ',\n{"eventVersion"'),
+        json.dumps({"eventVersion": "1.11", "of": MIXED}).replace(', {"eventVersion"', ',\n{"eventVersion"'),
+        json.dumps(MIXED[0] | {"x": "y" * 2 * CUT}),
+    ],
+)
+def test_no_file_is_cut_within_a_document(document: str, tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    path.write_text(document)
+    assert len(stretches.stretches(str(path))) <= 1
+    path.write_bytes(lines(MIXED) + b"\n" + document.encode())
+    pieces = [path.read_bytes()[one.start : one.stop] for one in stretches.stretches(str(path))]
+    assert not pieces or pieces[-1].endswith(document.encode())
+
+
+@pytest.mark.usefixtures("cut")
+def test_a_file_that_is_cut_is_read_as_one_that_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = lines(MIXED * 3).split(b"\n")
+    places = [5, 70, 71, 160]
+    for place in places:
+        texts.insert(place, b'{"eventVersion": broken}')
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"\n".join(texts))
+    command = ["hunt", *DENIALS, "--format", "ndjson", str(tmp_path)]
+    assert len(stretches.stretches(str(tmp_path / "a"))) > len(places)
+    some = keywatch(*command)
+    monkeypatch.undo()
+    whole = keywatch(*command)
+    assert not stretches.stretches(str(tmp_path / "a"))
+    assert (some.stdout, some.stderr, some.exit_code) == (whole.stdout, whole.stderr, whole.exit_code)
+    assert some.stdout
+    assert all(f"{name}:{place + 1}" in some.stderr for name in ("a", "b") for place in places)

@@ -72,7 +72,7 @@ class Columns:
             try:
                 rows = list(map(fields, records))
             except AttributeError:  # null, a text or a dictionary where the object should be
-                rows = [_fields(record, fields, objects, paths) for record in records]
+                rows = _rows(records, fields, objects, paths)
             found += zip(*rows, strict=True) if rows else [()] * len(paths)
         if self.raw:
             found.append(
@@ -141,13 +141,36 @@ def _object_of(text: str) -> Any:
     return None
 
 
+def _rows(
+    records: Sequence[Any],
+    fields: Callable[[Any], tuple[Any, ...]],
+    objects: Sequence[str],
+    paths: Sequence[Sequence[str]],
+) -> list[tuple[Any, ...]]:
+    """Return the fields of one object of several records, also where it is none as it was declared.
+
+    :param objects: the attributes that lead to the object, of records that were decoded.
+    """
+    try:
+        found = list(map(attrgetter(".".join(objects)), records))
+    except AttributeError:  # so it is above the object, or these are dictionaries
+        return [_fields(record, fields, objects, paths) for record in records]
+    keys, nothing = [path[-1] for path in paths], (None,) * len(paths)
+    rows = []
+    for record, one in zip(records, found, strict=True):
+        if one is None:
+            rows.append(nothing)
+        elif type(one) is dict:  # it is wanted whole too
+            rows.append(tuple(map(one.get, keys)))
+        else:
+            rows.append(_fields(record, fields, objects, paths))
+    return rows
+
+
 def _fields(
     record: Any, fields: Callable[[Any], tuple[Any, ...]], objects: Sequence[str], paths: Sequence[Sequence[str]]
 ) -> tuple[Any, ...]:
-    """Return the fields of one object, also where it is none as it was declared.
-
-    :param objects: the attributes that lead to the object, of a record that was decoded.
-    """
+    """Return the fields of one object of a record, as `_rows` does of several."""
     try:
         return fields(record)
     except AttributeError:
@@ -156,10 +179,6 @@ def _fields(
     while size < len(objects) and isinstance(record, msgspec.Struct):
         record = getattr(record, objects[size])
         size += 1
-    if record is None:
-        return (None,) * len(paths)
-    if size == len(objects) > 0 and isinstance(record, dict):  # it is wanted whole too
-        return tuple(record.get(path[-1]) for path in paths)
     return tuple(value_at(record, path[size:]) for path in paths)
 
 

@@ -37,6 +37,12 @@ class Problems:
         for kind, (count, first) in other._kinds.items():
             self._add(kind, count, first)
 
+    def move(self, lines: int) -> None:
+        """Add to the lines in which they are."""
+        for _, first in self._kinds.values():
+            for problem in first:
+                problem.line = problem.line and problem.line + lines
+
     def _add(self, kind: str, count: int, problems: list[UserError]) -> None:
         before, first = self._kinds.get(kind, (0, []))
         self._kinds[kind] = before + count, [*first, *problems][:_MOST]
@@ -71,6 +77,8 @@ class Coverage:
 
     files: int = 0
     records: int = 0
+    #: Line ends in what was read of a file of which other processes read the rest.
+    lines: int = 0
     #: What was passed over because it is known to hold no CloudTrail events, by kind.
     passed: Counter[str] = field(default_factory=Counter)
     #: Files of other days, accounts or Regions than those that were selected.

@@ -45,7 +45,7 @@ class Form:
 
         :param beginnings: what keys with dots begin with; a record must have none of them.
         """
-        last = len(data.rstrip())
+        last = _length(data)
         if not data.startswith(self.opening + BEGINNING) or not data.startswith(
             b"}" + self.end, last - len(self.end) - 1
         ):
@@ -87,7 +87,7 @@ class Form:
         """Return where the record begins and ends in which a place lies."""
         before, after = sz.rfind(data, self.between, 0, place), sz.find(data, self.between, place)
         start = before + len(self.between) - len(BEGINNING) if before >= 0 else len(self.opening)
-        return start, after + 1 if after >= 0 else len(data.rstrip()) - len(self.end)
+        return start, after + 1 if after >= 0 else _length(data) - len(self.end)
 
     def decoded(self, data: bytes, columns: Columns) -> list[Any]:
         """Return all records.
@@ -105,7 +105,15 @@ class Form:
 
     def _array(self, data: bytes) -> memoryview:
         """Return the array of all records, where they are in one."""
-        return memoryview(data)[len(self.opening) - 1 : len(data.rstrip()) - len(self.end) + 1]
+        return memoryview(data)[len(self.opening) - 1 : _length(data) - len(self.end) + 1]
+
+
+def _length(data: bytes) -> int:
+    """Return how long a text is without the blanks behind it, of which no copy is made."""
+    length = len(data)
+    while data[length - 1 : length].isspace():
+        length -= 1
+    return length
 
 
 FORMS = (

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import stringzilla as sz
+
 from keywatch.errors import UserError
 from keywatch.hunting.broken import ENDLESS, NO_DOCUMENT, Broken, Passed, Strange
 from keywatch.hunting.columns import NO_JSON, REQUIRED, Columns, Values, text
@@ -71,14 +73,22 @@ class Reader:
     def _inverse(self) -> Inverse:
         return Inverse([*self.sift.columns.names, *_SELECTED.names, *REQUIRED, "userIdentity.type"])
 
-    def rows(self, file: str, coverage: Coverage) -> Iterator[Rows]:
+    def rows(self, file: str, coverage: Coverage, stretch: range | None = None) -> Iterator[Rows]:
         """Yield the records of a file, in whatever shape they are there, as far as some rule may match them.
 
         Records that the sift passes over are counted. What can't be read becomes a problem of the coverage;
         nothing else of the file is lost by it.
+        :param stretch: the bytes of the file that are read, if not all are; lines are counted from its start.
         """
         try:
             with opened(file) as stream:
+                if stretch is not None:
+                    stream.seek(stretch.start)
+                    content = stream.read(len(stretch))
+                    coverage.files += stretch.start == 0
+                    coverage.lines += sz.count(content, b"\n")
+                    yield from self._rows(file, content, io.BytesIO(), coverage, whole=True)
+                    return
                 start = stream.read(_FIRST)
                 if start.startswith(_PARQUET):
                     coverage.files += 1

@@ -15,6 +15,7 @@ are decoded, and kept if they have a clue of every set. So that nothing is lost:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import chain, compress
@@ -24,7 +25,7 @@ import stringzilla as sz
 
 from keywatch.hunting.columns import NO_JSON, Columns, Values, text
 from keywatch.hunting.forms import Form, form_of
-from keywatch.hunting.needs import Needs, bits_held, of_field, selectivity
+from keywatch.hunting.needs import Clue, Needs, bits_held, of_field, selectivity
 
 _ESCAPE = b"\\u"
 #: Letters that are one of ASCII in lower case; they are looked for in what is not all ASCII.
@@ -138,10 +139,24 @@ def _suffices(needed: list[int], bits: int) -> bool:
     return any(bits & rule == rule for rule in needed)
 
 
-def _words(rules: Iterable[Needs]) -> list[bytes]:
+def _words(rules: Sequence[Needs]) -> list[bytes]:
     """Return the words to look for in a file; one that holds another of them is found with it."""
-    words = {clue.word.encode() for needs in rules for clue in max(needs, key=selectivity)}
-    return [word for word in sorted(words) if not any(other in word for other in words - {word})]
+    chosen = [_spelt(max(needs, key=selectivity)) for needs in rules]
+    uses = Counter(chain.from_iterable(chosen))
+    for number, needs in enumerate(rules):
+        uses.subtract(chosen[number])
+        # Words that are looked for anyway cost nothing more.
+        anyway = (words for words in map(_spelt, needs) if all(uses[word] for word in words))
+        chosen[number] = next(anyway, chosen[number])
+        uses.update(chosen[number])
+    found: list[bytes] = []
+    for word in sorted(set(chain.from_iterable(chosen)), key=lambda word: (len(word), word)):
+        found += [] if any(other in word for other in found) else [word]
+    return found
+
+
+def _spelt(clues: frozenset[Clue]) -> frozenset[bytes]:
+    return frozenset(clue.word.encode() for clue in clues)
 
 
 def _places(data: bytes, words: Iterable[bytes]) -> Iterator[int]:

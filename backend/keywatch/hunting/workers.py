@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -30,6 +30,7 @@ from keywatch.hunting.reading import Reader
 from keywatch.hunting.rows import Rows, table_of
 from keywatch.hunting.selection import Selection
 from keywatch.hunting.sift import Sift
+from keywatch.hunting.stretches import stretches
 
 #: Files that one worker reads at a time.
 _CHUNK = 16
@@ -40,6 +41,8 @@ _ROWS = 20_000
 #: Parameters of mallopt(3), as malloc.h numbers them, and the bytes to keep; glibc takes no more for the first of them.
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _KEPT = -3, -1, 32 * 2**20
 
+#: Files, each with the stretch that is read of it; None for all of it.
+Chunk = Sequence[tuple[str, range | None]]
 Part = tuple[pa.Table, Coverage]
 
 
@@ -54,13 +57,27 @@ def reading(
     :param limit: the bytes up to which a file is unpacked.
     """
     own = [file for file in files if is_open(file)]
-    others = [file for file in files if not is_open(file)]
-    chunks = [others[start : start + _CHUNK] for start in range(0, len(others), _CHUNK)]
-    workers = min(len(chunks), os.cpu_count() or 1)
-    if workers < 2:  # noqa: PLR2004
-        own, chunks = list(files), []
-    with _pool(workers, (needs, columns.names, selection, limit), needed=bool(chunks)) as pool:
-        yield _parts(own, Reader(Sift(needs, columns), selection, limit), pool, iter(chunks), workers * _AHEAD)
+    chunks = _chunks(file for file in files if not is_open(file))
+    first = list(islice(chunks, os.cpu_count() or 1))
+    if len(first) < 2:  # noqa: PLR2004
+        own, first = list(files), []
+    with _pool(len(first), (needs, columns.names, selection, limit), needed=bool(first)) as pool:
+        reader = Reader(Sift(needs, columns), selection, limit)
+        yield _parts(own, reader, pool, chain(first, chunks), len(first) * _AHEAD)
+
+
+def _chunks(files: Iterable[str]) -> Iterator[Chunk]:
+    """Yield what one worker reads at a time: some files, or a stretch of a large one; those are in their order."""
+    several = list[tuple[str, range | None]]()
+    for file in files:
+        cut = stretches(file)
+        yield from ([(file, stretch)] for stretch in cut)
+        several += [] if cut else [(file, None)]
+        if len(several) == _CHUNK:
+            yield several
+            several = []
+    if several:
+        yield several
 
 
 @contextmanager
@@ -78,28 +95,34 @@ def _pool(workers: int, arguments: tuple[Any, ...], *, needed: bool) -> Iterator
 
 
 def _parts(
-    own: Sequence[str], reader: Reader, pool: ProcessPoolExecutor | None, chunks: Iterator[list[str]], ahead: int
+    own: Sequence[str], reader: Reader, pool: ProcessPoolExecutor | None, chunks: Iterator[Chunk], ahead: int
 ) -> Iterator[Part]:
     """Yield what is read, and never hold more than a few parts that nobody has asked for yet."""
-    futures: deque[tuple[list[str], Future[Part]]] = deque()
+    futures: deque[tuple[Chunk, Future[Part]]] = deque()
+    lines = 0
     while pool is not None:
         futures += ((chunk, _submitted(pool, chunk)) for chunk in islice(chunks, ahead - len(futures)))
         if not futures:
             break
         chunk, future = futures.popleft()  # and what it holds is freed
         try:
-            yield future.result()
+            part, coverage = future.result()
+            if chunk[0][1] is not None:  # a stretch knows nothing of what stands before it
+                lines = lines if chunk[0][1].start else 0
+                coverage.problems.move(lines)
+                lines += coverage.lines
+            yield part, coverage
         except BrokenProcessPool:
             coverage = Coverage()
             what = "not read: a process that read it and others was killed; was there too little memory?"
-            for file in chunk:
+            for file, _ in chunk:
                 coverage.problems.append(UserError(what, Path(file)))
             yield table_of([], reader.sift.columns, coverage), coverage
     for start in range(0, len(own), _CHUNK):
-        yield from _tables(own[start : start + _CHUNK], reader)
+        yield from _tables([(file, None) for file in own[start : start + _CHUNK]], reader)
 
 
-def _submitted(pool: ProcessPoolExecutor, chunk: list[str]) -> Future[Part]:
+def _submitted(pool: ProcessPoolExecutor, chunk: Chunk) -> Future[Part]:
     """Have a chunk read; where the processes are gone, that is what its result says."""
     try:
         return pool.submit(_read_chunk, chunk)
@@ -141,15 +164,15 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 2 * _KEPT)
 
 
-def _read_chunk(files: Sequence[str]) -> Part:
-    tables, coverages = zip(*_tables(files, _reader), strict=True)
+def _read_chunk(chunk: Chunk) -> Part:
+    tables, coverages = zip(*_tables(chunk, _reader), strict=True)
     return pa.concat_tables(tables), coverages[-1]
 
 
-def _tables(files: Sequence[str], reader: Reader) -> Iterator[Part]:
+def _tables(chunk: Chunk, reader: Reader) -> Iterator[Part]:
     """Read files; the last part has what they cover. As rows of Python, few are held at a time."""
     coverage, columns, several, size = Coverage(), reader.sift.columns, list[Rows](), 0
-    for rows in chain.from_iterable(reader.rows(file, coverage) for file in files):
+    for rows in chain.from_iterable(reader.rows(file, coverage, stretch) for file, stretch in chunk):
         several.append(rows)
         size += len(rows.values[0])
         if size >= _ROWS:

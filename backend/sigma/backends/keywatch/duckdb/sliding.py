@@ -118,7 +118,7 @@ ORDER BY threshold, first_crossed, principal"""
 class DuckDBSliding(SlidingWindowBackend):
     """The method `sliding` in DuckDB's SQL."""
 
-    evidence: ClassVar[str] = ",\n    list_sort(list_distinct(list({field}) FILTER ({field} <> ''))) AS {field}"
+    evidence: ClassVar[str] = ",\n    list_sort(list_distinct(list(nullif({field}, '')))) AS {field}"
     outcomes: ClassVar[str] = f",\n    list_sort(list_distinct(list({OUTCOMES}))) AS {OUTCOMES}"
     sliding: ClassVar[dict[str, str]] = {kind: stages + _OVERLAPPING + _ALERTS for kind, stages in _STAGES.items()}
     completions: ClassVar[dict[str, str]] = {
