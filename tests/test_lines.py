@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from rows import read
 
 from events import DENIED, MINUTE, denied
 from keywatch.conversion.rules import fields_used
-from keywatch.hunting import reading, stretches
+from keywatch.hunting import reading, stretches, workers
 from keywatch.hunting.columns import Columns
 from keywatch.hunting.coverage import Coverage
 from keywatch.hunting.forms import FORMS, form_of
@@ -185,3 +185,26 @@ def test_a_file_that_is_cut_is_read_as_one_that_is_not(tmp_path: Path, monkeypat
     assert (some.stdout, some.stderr, some.exit_code) == (whole.stdout, whole.stderr, whole.exit_code)
     assert some.stdout
     assert all(f"{name}:{place + 1}" in some.stderr for name in ("a", "b") for place in places)
+
+
+def test_rows_that_wait_in_a_file_are_those_that_wait_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2 * workers._CHUNK):
+        (tmp_path / f"{number}.json").write_bytes(lines([denied(MINUTE * i, (number + i) % 9) for i in range(9)]))
+    command = ["hunt", *DENIALS, "--format", "ndjson", str(tmp_path)]
+    memory = keywatch(*command)
+    made, kept = list[str](), workers._kept
+    monkeypatch.setattr(workers, "_ROWS", 10)
+    monkeypatch.setattr(workers, "_HELD", 20)
+
+    def noted(path: str) -> Iterator[workers.Part]:
+        made.append(path)
+        return kept(path)
+
+    monkeypatch.setattr(workers, "_kept", noted)
+    file = keywatch(*command)
+    assert made
+    assert not any(Path(path).exists() for path in made)
+    assert (file.stdout, file.stderr, file.exit_code) == (memory.stdout, memory.stderr, memory.exit_code)
+    assert file.stdout

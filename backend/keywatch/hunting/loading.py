@@ -88,7 +88,7 @@ def loaded(
     files = find_files(paths, selection, coverage)
     with ExitStack() as stack:
         folder = stack.enter_context(temporary_folder())
-        with reading(files, needs_of(conversion.rules.values()), columns, selection, limit) as parts:
+        with reading(files, needs_of(conversion.rules.values()), columns, selection, limit, folder) as parts:
             connection = stack.enter_context(connected(folder, columns))  # while the first files are read
             load(connection, parts, columns, selection, coverage, progress, len(files))
         _say_what_was_there(selection, coverage)
