@@ -48,6 +48,7 @@ class Columns:
             for size in range(1, len(path) + 1)
         }
         kind: Any = _object(paths)
+        self._kind = kind
         self._decoder, self._of_lines = msgspec.json.Decoder(list[kind]), msgspec.json.Decoder(kind)
 
     def decode(self, data: bytes | memoryview) -> list[Any]:
@@ -68,17 +69,25 @@ class Columns:
             none, that is the records.
         """
         found: list[Sequence[Any]] = []
+        built = [self._built(record) if isinstance(record, dict) else record for record in records]
         for fields, objects, paths in self._objects:
             try:
-                rows = list(map(fields, records))
+                rows = list(map(fields, built))
             except AttributeError:  # null, a text or a dictionary where the object should be
-                rows = _rows(records, fields, objects, paths)
+                rows = _rows(built, fields, objects, paths)
             found += zip(*rows, strict=True) if rows else [()] * len(paths)
         if self.raw:
             found.append(
                 [bytes(raw).decode() if isinstance(raw, bytes | msgspec.Raw) else raw for raw in raws or records]
             )
         return found
+
+    def _built(self, record: dict[str, Any]) -> Any:
+        """Return a dictionary as `decode` returns a record, which is quicker to look into; as it is if it can't be."""
+        try:
+            return record if _has_dots(record) else msgspec.convert(record, self._kind)
+        except NO_JSON:
+            return record
 
     def respelt(self, value: Any, inside: tuple[str, ...] = ()) -> Any:
         """Return a record with the keys as CloudTrail writes them: of `eventname` or `event_name`, eventName.
@@ -139,6 +148,11 @@ def _object_of(text: str) -> Any:
         except NO_JSON:
             return None
     return None
+
+
+def _has_dots(value: dict[str, Any]) -> bool:
+    """Tell whether a key is a path by itself, here or in what the dictionary holds."""
+    return "." in "".join(value) or any(type(one) is dict and _has_dots(one) for one in value.values())
 
 
 def _rows(

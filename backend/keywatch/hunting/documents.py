@@ -57,7 +57,7 @@ def documents(read: Callable[[int], bytes], headings: Collection[str]) -> Found:
 class _Documents:
     def __init__(self, window: Window, headings: Collection[str]) -> None:
         self._window, self._headings = window, headings
-        self._by_lines = self._first = True
+        self._by_lines = self._first = self._indented = True
         self._after_key = False
         #: Of the objects and arrays around, how many are opened, because they are broken or large.
         self._opened = 0
@@ -126,7 +126,7 @@ class _Documents:
         yield line, document
 
     def _guesses(self) -> Iterator[int]:
-        """Yield where the document may end: with its line, or with the stream."""
+        """Yield where the document may end: with its line, with a bracket as deep as its own, or with the stream."""
         window = self._window
         if window.line == self._text_line:
             size = window.document_size(window.line_size())
@@ -134,6 +134,9 @@ class _Documents:
             return
         if self._by_lines and (size := window.line_size()) is not None:
             yield size
+        if self._indented and (size := window.indented_size()) is not None:
+            yield size
+            self._indented = False  # for that was wrong
         if self._first:
             while window.more():
                 pass

@@ -8,7 +8,6 @@ that has another line end than these is none of lines.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +20,13 @@ from keywatch.hunting.columns import NO_JSON, Columns
 BEGINNING = b'{"eventVersion"'
 #: What each record has that is as CloudTrail writes it. A file with a record that has less is parsed whole, and named.
 _IDENTITIES = (b'"userIdentity":{', b'"userIdentity": {')
-_WRITTEN = [re.compile(rb'"%b": ?%b' % key) for key in ((b"userIdentity", b"{"), (b"eventSource", b'"'))]
-_WRITTEN += [re.compile(rb'"%b": ?' % key) for key in (b"eventName", b"awsRegion")]
+#: Each in its two spellings, without and with a blank.
+_WRITTEN = (
+    _IDENTITIES,
+    (b'"eventSource":"', b'"eventSource": "'),
+    (b'"eventName":',) * 2,
+    (b'"awsRegion":',) * 2,
+)
 #: In files up to this size all identities are counted, which takes as long as to look for a word. Of a larger file, as
 #: of the other keys, a record is looked at for each stretch of so many bytes.
 _COUNTED, _STRETCH = 2**17, 2**15
@@ -77,7 +81,7 @@ class Form:
             start = max(0, data.rfind(self.between, 0, len(data) * sample // (samples - 1))) if sample else 0
             stop = data.find(self.between, start + 1)
             record = data[start : stop if stop >= 0 else len(data)]
-            if not all(written.search(record) for written in _WRITTEN):
+            if not all(compact in record or spaced in record for compact, spaced in _WRITTEN):
                 return False
             if sample == 0 and any(beginning in record for beginning in beginnings):
                 return False

@@ -8,6 +8,8 @@ from collections.abc import Callable
 #: The most bytes that one document has. A longer one is opened, and what it holds is taken one by one.
 LARGEST = 16 * 2**20
 _READ = 2**20
+#: How far a line is indented at most that opens an object, and how long that is at most, to be known by it.
+_INDENT, _INDENTED = 2**8, 2**16
 #: More levels than msgspec decodes, which takes as many as Python's recursion limit.
 _DEEP = 2000
 STRING = rb'"(?:[^"\\]++|\\.)*+"'
@@ -90,6 +92,18 @@ class Window:
             self._opening = self._base + (found.end() if found else len(self.data))
         size = self._opening - here
         return size if size < self.size else None
+
+    def indented_size(self) -> int | None:
+        """Return how long the object is that begins here, if it is indented: the next bracket as deep as it ends it.
+
+        :return: None if it begins behind something else, or is longer than such objects are.
+        """
+        indent = self.data[self.data.rfind(b"\n", max(0, self.at - _INDENT), self.at) + 1 : self.at]
+        if indent.strip() or len(indent) >= _INDENT:
+            return None
+        end = b"\n" + indent + b"}"
+        found = self.data.find(end, self.at, self.at + _INDENTED)
+        return found + len(end) - self.at if found >= 0 else None
 
     def document_size(self, limit: int | None = None) -> int | None:
         """Return how long the object or array is that begins here, to its last bracket.
