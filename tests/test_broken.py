@@ -138,3 +138,40 @@ def test_a_flood_of_broken_things_takes_a_time_that_grows_with_it(flood: bytes) 
     found = [document for _, document in documents(io.BytesIO(flood).read, HEADINGS)]
     assert any(isinstance(document, Broken) for document in found) or flood == b"}" * 300_000
     assert json.dumps(len(found))
+
+
+def oddly(events: list[dict[str, Any]]) -> str:
+    """Write records whose objects end as deep as the records begin."""
+    return ",\n".join("{" + compact(event)[1:].replace("}", "\n}") for event in events)
+
+
+def indented(between: str, indent: int | str) -> str:
+    return between.join(json.dumps(event, indent=indent) for event in EVENTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        *(("[" + indented(",\n", indent) + "]", True) for indent in (1, 4, "\t")),
+        *((json.dumps({"Records": EVENTS}, indent=indent), True) for indent in (1, 4, "\t")),
+        *((indented("\n", indent), True) for indent in (1, 4, "\t")),
+        ("[" + indented(",\n", 0) + "]", False),
+        (f"[\n{oddly(EVENTS)}\n]", False),
+        (f"{oddly(EVENTS)}\n", False),
+    ],
+)
+def test_indented_records_are_cut_by_their_indents_where_these_say_so(
+    text: str, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window, "LARGEST", 3000)
+    monkeypatch.setattr(window, "_READ", 5000)
+    sizes, document_size = list[int | None](), window.Window.document_size
+
+    def noted(self: window.Window, limit: int | None = None) -> int | None:
+        sizes.append(document_size(self, limit))
+        return sizes[-1]
+
+    monkeypatch.setattr(window.Window, "document_size", noted)
+    found = [document for _, document in documents(io.BytesIO(text.encode()).read, HEADINGS)]
+    assert [event for event in found if "eventID" in event] == EVENTS
+    assert (len(sizes) < len(EVENTS) / 2) == known

@@ -99,7 +99,7 @@ class Window:
         :return: None if it begins behind something else, or is longer than such objects are.
         """
         indent = self.data[self.data.rfind(b"\n", max(0, self.at - _INDENT), self.at) + 1 : self.at]
-        if indent.strip() or len(indent) >= _INDENT:
+        if indent.strip() or len(indent) >= _INDENT or not self.data.startswith(b"{", self.at):
             return None
         end = b"\n" + indent + b"}"
         found = self.data.find(end, self.at, self.at + _INDENTED)
