@@ -131,19 +131,17 @@ def flat(record: dict[str, Any], above: str = "") -> dict[str, Any]:
     return found
 
 
-def rsigma(rules: Path, events: Path) -> float | None:
-    """Return the CPU time that rsigma takes; None where it is not installed."""
+def rsigma(rules: Path, events: Path) -> tuple[float, float] | None:
+    """Return the wall time and the CPU time of rsigma; None where it is not installed."""
     if RSIGMA is None:
         return None
-    return run([RSIGMA, "engine", "eval", "--rules", str(rules), "--event", f"@{events}", "--output-format", "ndjson"])[
-        1
-    ]
+    return run([RSIGMA, "engine", "eval", "--rules", str(rules), "--event", f"@{events}", "--output-format", "ndjson"])
 
 
 def many(folder: Path) -> None:
     """Measure many rules and many alerts on the events of a folder, and events one a line."""
-    print("\n| Events | Input | Rules | Hunt | CPU | Memory | rsigma, CPU | Ratio | Load |")
-    print("|---:|---|---:|---:|---:|---:|---:|---:|---:|")
+    print("\n| Events | Input | Rules | Hunt | CPU | Memory | rsigma | CPU | Ratio | of CPU | Load |")
+    print("|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     size, few = int(folder.name), 500
     cases = [(size, "AWS's files", number) for number in (1, 46, 733)]
     cases += [(few, "lines", 733), *((min(200_000, size), "lines", number) for number in (0, 46, 733))]
@@ -153,10 +151,12 @@ def many(folder: Path) -> None:
         options = ["--rules", rules, source] if number else [source]
         unpacked = lines(folder, events, flat, "-flat") if RSIGMA else source
         # In turn, because a machine's speed changes.
-        rounds = [(hunt(*options), rsigma(rules, unpacked)) for _ in range(ROUNDS if events == few else 1)]
-        wall, cpu = min((ours for ours, _ in rounds), key=lambda times: times[1])
-        theirs = min((other for _, other in rounds if other is not None), default=None)
-        compared = "– | –" if theirs is None else f"{theirs:.1f} s | {theirs / cpu:.1f}"
+        rounds = [(hunt(*options), rsigma(rules, unpacked)) for _ in range(ROUNDS if what == "lines" else 1)]
+        wall, cpu = map(min, zip(*(ours for ours, _ in rounds), strict=True))
+        compared = "– | – | – | –"
+        if theirs := [other for _, other in rounds if other is not None]:
+            other_wall, other_cpu = map(min, zip(*theirs, strict=True))
+            compared = f"{other_wall:.1f} s | {other_cpu:.1f} s | {other_wall / wall:.1f} | {other_cpu / cpu:.1f}"
         print(
             f"| {events:,} | {what} | {number or 'the pack'} | {wall:.2f} s | {cpu:.1f} s "
             f"| {memory(*options) / 2**20:.0f} MB | {compared} | {os.getloadavg()[0]:.1f} |",
