@@ -32,7 +32,9 @@ Document = dict[str, Any]
 
 def load(folder: Path) -> dict[str, Document]:
     """Read rule files, keyed by rule name."""
-    documents = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("*.yml"))]
+    documents = [
+        yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader) for path in sorted(folder.rglob("*.yml"))
+    ]
     return {document["name"]: document for document in documents}
 
 

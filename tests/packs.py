@@ -29,7 +29,7 @@ EVERYTHING = Selection()
 def written(documents: Iterable[dict[str, Any]], folder: Path) -> Path:
     """Write rules to a file."""
     path = folder / "rules.yml"
-    path.write_text(yaml.safe_dump_all(documents), encoding="utf-8")
+    path.write_text(yaml.dump_all(documents, Dumper=yaml.CSafeDumper), encoding="utf-8")
     return path
 
 

@@ -49,7 +49,7 @@ def resources(arm: dict[str, str]) -> dict[str, dict[str, Any]]:
 
 
 QUERIES, ARM = outputs("kql"), resources(outputs("arm"))
-YAML = {name: yaml.safe_load(text) for name, text in outputs("yaml").items()}
+YAML = {name: yaml.load(text, yaml.CSafeLoader) for name, text in outputs("yaml").items()}
 
 
 def problems(kind: str, rule: dict[str, Any], columns: dict[str, str]) -> list[str]:

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import oracle
 from conftest import ENGINES
 from engines import Engine
 from keywatch.conversion.convert import Conversion, convert, write
-from keywatch.conversion.rules import Pack, load_pack
+from keywatch.conversion.rules import load_pack
 from keywatch.conversion.settings import load_settings
 from keywatch.conversion.targets import TARGETS
 from keywatch.errors import UserError
@@ -36,12 +35,44 @@ def settings() -> dict[str, Any]:
     return load_settings(None) | {"placeholders": kinds.PLACEHOLDERS}
 
 
-def loaded(documents: Iterable[Document], folder: Path) -> Pack:
-    """Read rules, each from a file of its own."""
-    folder.mkdir(exist_ok=True)
+def files(documents: Iterable[Document], folder: Path) -> list[Path]:
+    """Write rules, each to a file of its own."""
+    paths = []
     for document in documents:
-        (folder / f"{document['name']}.yml").write_text(yaml.dump(document, Dumper=yaml.CSafeDumper), encoding="utf-8")
-    return load_pack([folder], [], settings())
+        paths.append(folder / f"{document['name']}.yml")
+        paths[-1].write_text(yaml.dump(document, Dumper=yaml.CSafeDumper), encoding="utf-8")
+    return paths
+
+
+@pytest.fixture(scope="session")
+def combinations(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return the files of all combinations."""
+    return files(kinds.combinations(), tmp_path_factory.mktemp("combinations"))
+
+
+@pytest.fixture(scope="session")
+def saying(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return the files of the rules that engines run."""
+    return files(kinds.saying(), tmp_path_factory.mktemp("saying"))
+
+
+@cache
+def events() -> list[dict[str, Any]]:
+    """Return the events that engines are asked about."""
+    return kinds.events()
+
+
+@cache
+def meant(rule: str, *, cased: bool) -> tuple[Document, set[str]]:
+    """Return what a rule that engines run detects, and the IDs of the events that it means."""
+    document = _SAYING[rule]
+    as_meant = oracle.cased(document) if cased else document
+    return document["detection"], {
+        event["eventID"] for event in events() if oracle.matches(as_meant, event, kinds.PLACEHOLDERS)
+    }
+
+
+_SAYING = {document["name"]: document for document in kinds.saying()}
 
 
 def said(problems: Iterable[UserError]) -> list[str]:
@@ -53,45 +84,40 @@ def said(problems: Iterable[UserError]) -> list[str]:
 
 
 @pytest.mark.parametrize(("target", "output_format"), FORMATS)
-def test_each_combination_converts_or_is_refused_in_a_line(target: str, output_format: str, tmp_path: Path) -> None:
+def test_each_combination_converts_or_is_refused_in_a_line(
+    target: str, output_format: str, combinations: list[Path], tmp_path: Path
+) -> None:
     # The other formats of a target have the conditions of the first, in other files.
     every = 1 if output_format == next(iter(TARGETS[target].formats)) else 7
-    documents = list(islice(kinds.combinations(), 0, None, every))
-    pack = loaded(documents, tmp_path / "rules")
+    paths = combinations[::every]
+    pack = load_pack(paths, [], settings())
     conversion = convert(pack, TARGETS[target], settings(), output_format)
     write(conversion, tmp_path / "out")
     refused = said([*pack.problems, *conversion.problems])
-    assert len(conversion.queries) + len(refused) == len(documents)
-    assert len(conversion.queries) > len(documents) / 5
+    assert len(conversion.queries) + len(refused) == len(paths)
+    assert len(conversion.queries) > len(paths) / 5
 
 
-@cache
-def asked(engine: Engine, every: int, folder: Path) -> tuple[Conversion, dict[str, Document]]:
-    """Convert the rules that engines run; return what was converted, and those rules."""
-    documents = {document["name"]: document for document in islice(kinds.saying(), 0, None, every)}
-    pack = loaded(documents.values(), folder / "rules")
+def asked(engine: Engine, paths: list[Path]) -> Conversion:
+    """Convert the rules that engines run."""
+    pack = load_pack(paths, [], settings())
     assert not said(pack.problems)
     conversion = convert(pack, TARGETS[engine.target], settings(), engine.output_format)
     said(conversion.problems)
-    return conversion, {name: documents[name] for name in conversion.queries}
+    return conversion
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_what_converts_finds_what_is_meant(
-    name: str, engines: Callable[[str], Engine], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_what_converts_finds_what_is_meant(name: str, engines: Callable[[str], Engine], saying: list[Path]) -> None:
     engine = engines(name)
-    conversion, documents = asked(engine, EVERY.get(name, 1), tmp_path_factory.mktemp("zoo"))
-    events = kinds.events()
-    found = engine.found(conversion, events)
+    found = engine.found(asked(engine, saying[:: EVERY.get(name, 1)]), events())
     wrong = {}
-    for rule, document in documents.items():
-        meant = oracle.cased(document) if engine.cased else document
-        must = {event["eventID"] for event in events if oracle.matches(meant, event, kinds.PLACEHOLDERS)}
-        if different := must ^ set(found[rule]):
-            wrong[str(document["detection"])] = [
+    for rule, ids in found.items():
+        detection, must = meant(rule, cased=engine.cased)
+        if different := must ^ set(ids):
+            wrong[str(detection)] = [
                 event.get("requestParameters") or event.get("userAgent")
-                for event in events
+                for event in events()
                 if event["eventID"] in different
             ]
     assert not wrong, Counter(wrong)

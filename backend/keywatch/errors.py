@@ -35,6 +35,8 @@ def one_line(text: str) -> str:
 
 def printable(text: str) -> str:
     """Return a text for one line of a terminal: what a terminal would obey, or not show, is escaped as Python does."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ClassVar
 
 from keywatch.conversion.convert import Conversion
@@ -138,6 +138,7 @@ class Indexed(Engine):
         ]
 
 
+@cache
 def _plain(column: str) -> str:
     """Return a column's name without what targets add to a field's: a type, other joints, another case."""
     return "".join(filter(str.isalnum, column.removesuffix(".keyword").lower()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,6 @@ class DuckDB(Engine):
         names = {id_of(rule): name for name, rule in conversion.rules.items()}
         rows: dict[str, list[dict[str, Any]]] = {name: [] for name in conversion.queries}
         for alert in alerts:
-            row = asdict(alert) | alert.group | alert.evidence
+            row = vars(alert) | alert.group | alert.evidence
             rows[names[alert.rule_id]].append(row | {"value_count": alert.count, "event_count": alert.events})
         return rows

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import fields
 from io import StringIO
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def _csv(alerts: Alerts, write: Write, **_: bool) -> None:
     for alert in decoded(alerts):
         # As it is printed, and with what OWASP puts in front of what a spreadsheet would compute.
         title = printable(alert.title)
-        row = asdict(alert) | {"title": f"'{title}" if title.startswith(("=", "+", "-", "@")) else title}
+        row = vars(alert) | {"title": f"'{title}" if title.startswith(("=", "+", "-", "@")) else title}
         writer.writerow(
             {key: json.dumps(value) if isinstance(value, dict | list) else value for key, value in row.items()}
         )
