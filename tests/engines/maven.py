@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
 from pathlib import Path
 
 from engines import programs
+
+#: For programs that run for seconds, of which the JVM's second compiler would take half.
+_SHORT = {
+    "JAVA_TOOL_OPTIONS": f"{os.environ.get('JAVA_TOOL_OPTIONS', '')} -XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+}
 
 
 def missing() -> list[str]:
@@ -21,7 +26,7 @@ def parse(source: Path, queries: list[str], folder: Path) -> list[str]:
         paths.append(folder / f"{number}.txt")
         paths[-1].write_text(query, encoding="utf-8")
     command = ["java", "-cp", f"{classes}:{classes.parent / 'lib'}/*", "Parse", *map(str, paths)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return programs.run(command, **_SHORT).splitlines()
 
 
 def build(source: Path, name: str, javac: str = "javac") -> Path:
@@ -36,8 +41,10 @@ def build(source: Path, name: str, javac: str = "javac") -> Path:
     with programs.building():
         if not classes.exists():
             where = [f"-DoutputDirectory={folder / 'lib'}", "-DincludeScope=runtime"]
-            programs.run(["mvn", "-q", "-B", "-f", str(source / "pom.xml"), "dependency:copy-dependencies", *where])
+            mvn = ["mvn", "-q", "-B", "-f", str(source / "pom.xml"), "dependency:copy-dependencies", *where]
+            programs.run(mvn, **_SHORT)
             partial = folder / "classes.partial"
-            programs.run([javac, "-nowarn", "-d", str(partial), "-cp", f"{folder / 'lib'}/*", str(sources[-1])])
+            compiler = [javac, "-nowarn", "-d", str(partial), "-cp", f"{folder / 'lib'}/*", str(sources[-1])]
+            programs.run(compiler, **_SHORT)
             partial.rename(classes)
     return classes

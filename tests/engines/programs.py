@@ -34,9 +34,10 @@ def building() -> Iterator[None]:
         yield
 
 
-def run(command: list[str], cwd: Path | None = None) -> str:
+def run(command: list[str], cwd: Path | None = None, **environment: str) -> str:
     """Run a command, and return what it prints; raise AssertionError with the end of what it says if it fails."""
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    variables = os.environ | environment
+    result = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False)
     said = f"{result.stdout[-2000:]}{result.stderr[-2000:]}"
     assert result.returncode == 0, f"{' '.join(command[:3])} …: {said}"
     return result.stdout
