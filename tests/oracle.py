@@ -28,6 +28,8 @@ import yaml
 
 Event = dict[str, Any]
 Document = dict[str, Any]
+#: A time, the name of a rule, a value.
+Seen = tuple[float, str, str]
 
 
 def load(folder: Path) -> dict[str, Document]:
@@ -118,25 +120,36 @@ def crossings(
 
     A group is named by the values of its fields. An empty string is no value.
     """
+    return crossed(correlation, seen(correlation, rules, events), slack)
+
+
+def seen(correlation: Document, rules: dict[str, Document], events: list[Event]) -> dict[str, list[Seen]]:
+    """Return, for each group, what its events say: the time, the rule that matches, and the value that is counted."""
     spec = correlation["correlation"]
-    window = seconds(spec["timespan"]) + slack
     counted = spec["condition"]["field"] if spec["type"] == "value_count" else "eventID"
-    groups: dict[str, list[tuple[float, str, str]]] = defaultdict(list)
+    groups: dict[str, list[Seen]] = defaultdict(list)
     for event in events:
         for name in (name for name in spec["rules"] if matches(rules[name], event)):
             value, *group = (value_of(event, path) or "" for path in (counted, *spec["group-by"]))
             if value and all(group):
                 groups[" ".join(group)].append((datetime.fromisoformat(event["eventTime"]).timestamp(), name, value))
+    return groups
+
+
+def crossed(correlation: Document, groups: dict[str, list[Seen]], slack: int = 0) -> dict[str, list[float]]:
+    """Return `crossings` of what was seen of groups, which no timespan and no threshold changes."""
+    spec = correlation["correlation"]
+    window = seconds(spec["timespan"]) + slack
     found = {
         group: sorted(
-            end for end, *_ in seen if _completed(spec, [one for one in seen if end - window <= one[0] <= end])
+            end for end, *_ in all_ if _completed(spec, [one for one in all_ if end - window <= one[0] <= end])
         )
-        for group, seen in groups.items()
+        for group, all_ in groups.items()
     }
     return {group: ends for group, ends in found.items() if ends}
 
 
-def _completed(spec: Document, window: list[tuple[float, str, str]]) -> bool:
+def _completed(spec: Document, window: list[Seen]) -> bool:
     """Tell whether a correlation is completed by what a window holds: times, rules that match, what is counted."""
     if spec["type"] in ("value_count", "event_count"):
         return len({value for *_, value in window}) >= int(spec["condition"]["gte"])

@@ -48,13 +48,14 @@ def test_cells_are_what_the_oracle_counts(events: list[Event], tmp_path: Path) -
         if rule.window is None:
             assert not rule.cells
             continue
+        seen = oracle.seen(RULES[rule.name], RULES, events)
         for window in result.windows:
             for number in (*THRESHOLDS[:3], THRESHOLDS[-1]):
                 document = deepcopy(RULES[rule.name])
                 document["correlation"]["timespan"] = window
                 document["correlation"]["condition"]["gte"] = number
                 seconds = SigmaCorrelationTimespan(window).seconds
-                crossed = oracle.crossings(document, RULES, events)
+                crossed = oracle.crossed(document, seen)
                 alerts = [(who, at) for who, ends in crossed.items() for at in merged(ends, seconds)]
                 cell = rule.cell(window, number)
                 assert cell.alerts == len(alerts)

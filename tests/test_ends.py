@@ -31,7 +31,7 @@ WHOLE = json.dumps({"Records": EVENTS}, separators=(",", ":")).encode()
 def hold(path: Path) -> None:
     """Write a file that takes some seconds to read: its keys are not in AWS's order, so that each record is parsed."""
     line = json.dumps(denied(0, 0, errorCode=None), sort_keys=True).encode() + b"\n"
-    path.write_bytes(gzip.compress(line * 400_000, 1))
+    path.write_bytes(gzip.compress(line * 4_000, 1) * 100)
 
 
 def waiting(condition: Callable[[], Any], seconds: float = 30) -> Any:

@@ -26,7 +26,7 @@ def parse(source: Path, queries: list[str], folder: Path) -> list[str]:
         paths.append(folder / f"{number}.txt")
         paths[-1].write_text(query, encoding="utf-8")
     command = ["java", "-cp", f"{classes}:{classes.parent / 'lib'}/*", "Parse", *map(str, paths)]
-    return programs.run(command, **_SHORT).splitlines()
+    return programs.run(command, environment=_SHORT).splitlines()
 
 
 def build(source: Path, name: str, javac: str = "javac") -> Path:
@@ -42,9 +42,9 @@ def build(source: Path, name: str, javac: str = "javac") -> Path:
         if not classes.exists():
             where = [f"-DoutputDirectory={folder / 'lib'}", "-DincludeScope=runtime"]
             mvn = ["mvn", "-q", "-B", "-f", str(source / "pom.xml"), "dependency:copy-dependencies", *where]
-            programs.run(mvn, **_SHORT)
+            programs.run(mvn, environment=_SHORT)
             partial = folder / "classes.partial"
             compiler = [javac, "-nowarn", "-d", str(partial), "-cp", f"{folder / 'lib'}/*", str(sources[-1])]
-            programs.run(compiler, **_SHORT)
+            programs.run(compiler, environment=_SHORT)
             partial.rename(classes)
     return classes

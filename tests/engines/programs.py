@@ -34,9 +34,9 @@ def building() -> Iterator[None]:
         yield
 
 
-def run(command: list[str], cwd: Path | None = None, **environment: str) -> str:
+def run(command: list[str], cwd: Path | None = None, environment: dict[str, str] | None = None) -> str:
     """Run a command, and return what it prints; raise AssertionError with the end of what it says if it fails."""
-    variables = os.environ | environment
+    variables = os.environ | (environment or {})
     result = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False)
     said = f"{result.stdout[-2000:]}{result.stderr[-2000:]}"
     assert result.returncode == 0, f"{' '.join(command[:3])} …: {said}"
