@@ -32,8 +32,9 @@ Document = dict[str, Any]
 Seen = tuple[float, str, str]
 
 
+@cache
 def load(folder: Path) -> dict[str, Document]:
-    """Read rule files, keyed by rule name."""
+    """Read rule files, keyed by rule name. Tests share what is read, and change nothing in it."""
     documents = [
         yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader) for path in sorted(folder.rglob("*.yml"))
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -46,10 +47,13 @@ MODULES = {
     for path in sorted(folder.rglob("*.py"))
     if path.stem != "__init__"
 }
-IMPORTS = {
-    (one, other) for one, path in MODULES.items() for other in imported(path) & set(MODULES)
-}  # fmt: skip
 BACKENDS, PIPELINES = "sigma.backends.keywatch", "sigma.pipelines.keywatch"
+
+
+@cache
+def imports() -> set[tuple[str, str]]:
+    """Return which module imports which."""
+    return {(one, other) for one, path in MODULES.items() for other in imported(path) & set(MODULES)}
 
 
 def package_of(module: str) -> str:
@@ -101,17 +105,17 @@ def written(page: Path, name: str, text: str) -> None:
 def test_the_pictures_are_the_imports(part: str) -> None:
     """Every arrow is an import, and every import an arrow."""
     inside = {
-        "packages": {(package_of(one), package_of(other)) for one, other in IMPORTS},
+        "packages": {(package_of(one), package_of(other)) for one, other in imports()},
         "backends": {
             (node_of_backend(one), node_of_backend(other))
-            for one, other in IMPORTS
+            for one, other in imports()
             if package_of(one) == package_of(other) == BACKENDS
         },
     }
     folder = PIPELINES if part == "pipelines" else f"keywatch.{part}"
     between = {
         (one.removeprefix(f"{folder}."), other.removeprefix(f"{folder}."))
-        for one, other in IMPORTS
+        for one, other in imports()
         if package_of(one) == package_of(other) == folder
     }
     written(DOCS / "architecture.md", part, picture(inside.get(part, between)))
@@ -119,13 +123,13 @@ def test_the_pictures_are_the_imports(part: str) -> None:
 
 def test_no_part_uses_one_in_front_of_it() -> None:
     order = ["keywatch", *PARTS]
-    for one, other in IMPORTS:
+    for one, other in imports():
         assert order.index(package_of(one)) <= order.index(package_of(other)), f"{one} imports {other}"
 
 
 def test_the_folder_of_a_siem_has_one_way_through() -> None:
     """Its query uses its windows and its artefacts, never the other way round."""
-    for one, other in IMPORTS:
+    for one, other in imports():
         if node_of_backend(one) == node_of_backend(other) and one.startswith(f"{BACKENDS}."):
             another_schema = one.endswith((".lake", ".securitylake"))
             assert another_schema or not other.endswith((".query", ".esql", ".dsl", ".kql")), f"{one}: {other}"
