@@ -56,6 +56,7 @@ SERVERS = {
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Keep the tests of what is started in one process, and those of a file, where `make test` runs several.
 
+    A test of an engine is known by a parameter that names it, or by its file; else the engine would be started again.
     pytest-xdist 3.8 has marks for that, which pytest 9.2 does not let it see.
     """
     from xdist.scheduler import LoadScopeScheduling

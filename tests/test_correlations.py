@@ -356,10 +356,11 @@ def straddling(names: list[str]) -> list[Event]:
     ],
     ids=lambda value: value["type"] if isinstance(value, dict) else "",
 )
+@pytest.mark.parametrize("name", ["esql"])
 def test_what_the_stock_conversion_misses(
-    says: dict[str, Any], names: list[str], engines: EngineOf, tmp_path: Path
+    name: str, says: dict[str, Any], names: list[str], engines: EngineOf, tmp_path: Path
 ) -> None:
-    engine, events = engines("esql"), straddling(names)
+    engine, events = engines(name), straddling(names)
     rule = {"title": "Correlation", "name": "correlation", "correlation": says | {"timespan": "1m"}}
     path = written([*rules_of(says), rule], tmp_path)
     [[query]] = engine.converted(rules=[path], method="stats").queries.values()

@@ -108,10 +108,11 @@ def test_every_attack_is_one_alert(
     assert all(wanted[rule] for rule in planted)
 
 
-def test_suppression_for_the_window_alone_would_repeat_alerts(engines: Callable[[str], Engine]) -> None:
+@pytest.mark.parametrize("name", ["esql"])
+def test_suppression_for_the_window_alone_would_repeat_alerts(name: str, engines: Callable[[str], Engine]) -> None:
     """A run looks back further than the window, so the events of a burst are seen for longer than the window."""
     detection = kibana()["correlation_aws_denied_enumeration_multi_region_long_term_key"]
     burst = [denied(i, i) for i in range(8)]
     ticks = range(15 * MINUTE, 3 * HOUR, detection.interval)
-    seen = [tick for tick in ticks if run(engines("esql"), detection, burst, NOW + tick)]
+    seen = [tick for tick in ticks if run(engines(name), detection, burst, NOW + tick)]
     assert 30 * MINUTE <= seen[-1] - seen[0] < detection.suppressed_for

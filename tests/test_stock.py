@@ -7,6 +7,7 @@ test_pysigma2.py runs all of them under pySigma 2 as well, which has mended two.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from sigma.processing.pipeline import ProcessingItem, ProcessingPipeline
 from sigma.processing.transformations import AddFieldnamePrefixTransformation
 
 import oracle
-from engines.elastic import ESQL, Elasticsearch
+from engines import Engine
 from events import DENIED, MALLORY, MINUTE, denied
 from packs import converted
 
@@ -92,13 +93,16 @@ ACROSS = [denied(50 * MINUTE + 5 * MINUTE * i, i) for i in range(5)]
 
 
 @pytest.mark.parametrize(("method", "found"), [("stats", []), ("sliding", [MALLORY])])
-def test_fixed_buckets_miss_what_straddles_them(method: str, found: list[str], elasticsearch: Elasticsearch) -> None:
+@pytest.mark.parametrize("name", ["esql"])
+def test_fixed_buckets_miss_what_straddles_them(
+    name: str, method: str, found: list[str], engines: Callable[[str], Engine]
+) -> None:
     if method == "stats":
         with pytest.warns(UserWarning, match="counts in fixed time buckets and misses what straddles their edges"):
             conversion = converted("elasticsearch", "esql", method=method, without=CHAINS)
     else:
         conversion = converted("elasticsearch", "esql", method=method)
-    assert ESQL(elasticsearch).found(conversion, ACROSS)[DENIED] == found
+    assert engines(name).found(conversion, ACROSS)[DENIED] == found
 
 
 def test_stock_queries_count_in_fixed_buckets() -> None:
