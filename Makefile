@@ -116,7 +116,7 @@ clean:
 # pip takes five times as long as uv, which reads none of pip's settings: pip installs where these name an index, where
 # uv is not to be had, and where it fails.
 PIP = $(BIN)/pip install -q --disable-pip-version-check
-install = { ! $(BIN)/pip config list | grep -q index && $(BIN)/uv pip install -q --no-compile --python $(BIN)/python $(1); } \
+install = { ! $(BIN)/pip config list 2>/dev/null | grep -q index && $(BIN)/uv pip install -q --no-compile --python $(BIN)/python $(1); } \
     || { echo "Not with uv: pip installs …" >&2; $(PIP) --no-compile $(1); }
 
 $(VENV)/bin/pip:
