@@ -429,7 +429,7 @@ def test_what_is_behind_a_correlation_of_correlations_began_before_it(tmp_path: 
     path = written([*rules_of(says), {"title": "Correlation", "correlation": says}], tmp_path)
     coverage = Coverage()
     with hunting(converted("duckdb", rules=[path]), [str(trail)], Selection(), coverage) as alerts:
-        look_behind(alerts, coverage)
+        look_behind(alerts)
         [alert], [case] = decoded(alerts), cases(alerts)
     assert (alert.first_seen, alert.events) == ("2026-11-20T10:00:04Z", 2)
     assert (case.first_seen.second, case.events) == (0, 3)

@@ -121,7 +121,7 @@ def hunt(
                 there = (values, source.selection, coverage, told)
                 alerts = stack.enter_context(hunting_on(client, conversion, packs, *there))
         if events or output_format in LOOKING_BEHIND:
-            look_behind(alerts, coverage)
+            look_behind(alerts)
         with replacing(out) if out else nullcontext(sys.stdout.buffer) as stream:
             WRITERS[output_format](alerts, stream.write, plain=out is not None or not sys.stdout.isatty())
         if events:

@@ -23,7 +23,8 @@ _BATCH = 2_048
 #: Alerts that DuckDB puts in order at a time, with all that is written of them.
 _SLICE = 50_000
 _HEADS = pa.schema({"rule": pa.int32(), "head": pa.string(), "title": pa.string()})
-#: An alert of a correlation is a row of `found`; one of a single event is a row of `matches`.
+#: An alert of a correlation is a row of `found`; one of a single event is a row of `matches`, which has what is behind
+#: the correlations too.
 _TABLES = """
 CREATE TABLE found (
     rule INTEGER, keys VARCHAR[], "group" VARCHAR, count BIGINT, "values" VARCHAR, first_seen TIMESTAMP,
@@ -35,6 +36,8 @@ CREATE MACRO iso(moment) AS concat(strftime(moment, '%Y-%m-%dT%H:%M:%S'),
 """
 #: What an alert of a single event is about.
 _EVENT = """concat('{"eventID":', coalesce(to_json("eventID"), 'null'), '}')"""
+#: The correlation types of which the whole group has at least as much as any window.
+_COUNTS = ("value_count", "event_count")
 ORDER = 'first_seen, title, "group", found, event'
 
 
@@ -61,20 +64,44 @@ class Alerts:
         heads = [{"rule": number, "head": _head(rule), "title": rule.title} for number, rule in enumerate(self.rules)]
         connection.register("heads", pa.Table.from_pylist(heads, _HEADS))
         connection.execute("INSERT INTO rules SELECT * FROM heads")
-        self._is_tried = tried(connection)
-        match(connection, list(enumerate(self.singles)), coverage, self._is_tried)
+        failed = len(coverage.problems)
+        match(connection, list(enumerate([*self.singles, *self.parts])), coverage, tried(connection))
+        failed -= len(coverage.problems)
         for rule in correlations:
-            queries = conversion.queries[of_names[id(rule)]]
-            self._correlate(rule, [query for query in queries if self._is_tried(rule, query)], coverage)
-        counted = "SELECT (SELECT count(*) FROM found) + (SELECT count(*) FROM matches)"
+            correlation = Correlation.of(rule)
+            assert correlation is not None
+            if failed or self._may_alert(correlation):
+                self._correlate(correlation, conversion.queries[of_names[id(rule)]], coverage)
+        counted = f"SELECT (SELECT count(*) FROM found) + (SELECT count(*) FROM matches WHERE {self._of_singles})"  # noqa: S608
         [(count,)] = connection.execute(counted).fetchall()
         self.count: int = count
 
-    def _correlate(self, rule: Rule, queries: Sequence[str], coverage: Coverage) -> None:
+    @property
+    def _of_singles(self) -> str:
+        """Write the condition that a row of `matches` is an alert by itself."""
+        return f"rule < {len(self.singles)}"
+
+    def _may_alert(self, correlation: Correlation) -> bool:
+        """Tell whether events can raise an alert, as far as that is found sooner than by planning the whole query.
+
+        That is so if a group has in all what a window needs; of all types, if any event is matched.
+        """
+        references = correlation.rule.referenced_rules
+        if correlation.inner or any(map(correlation.aliases_in, references)):
+            return True
+        rules = ", ".join(str(self.number(reference.rule)) for reference in references)
+        needed = ""
+        if correlation.type in _COUNTS and correlation.group and not correlation.parts:
+            group = ", ".join(map(self.quoted, correlation.group))
+            counted = self.quoted(correlation.counted or "eventID")
+            needed = f"GROUP BY {group} HAVING count(DISTINCT {counted}) >= {correlation.enough}"
+        query = f"SELECT 1 FROM matches JOIN cloudtrail ON cloudtrail.rowid = event WHERE rule IN ({rules}) {needed}"  # noqa: S608
+        return bool(self.connection.execute(f"{query} LIMIT 1").fetchall())
+
+    def _correlate(self, correlation: Correlation, queries: Sequence[str], coverage: Coverage) -> None:
         import duckdb
 
-        correlation = Correlation.of(rule)
-        assert correlation is not None
+        rule = correlation.rule
         values = self._column(correlation.counted) if correlation.counted else "'[]'"
         keys = (*correlation.group, correlation.counted)
         shown = [name for name in correlation.evidence if name.removeprefix(ELEMENTS) not in keys]
@@ -142,7 +169,7 @@ class Alerts:
         seen = " UNION ALL ".join(
             [
                 "SELECT first_seen FROM found",
-                'SELECT "eventTime" FROM matches JOIN cloudtrail ON cloudtrail.rowid = event',
+                f'SELECT "eventTime" FROM matches JOIN cloudtrail ON cloudtrail.rowid = event WHERE {self._of_singles}',  # noqa: S608
             ]
         )
         cuts = self.connection.execute(
@@ -164,10 +191,6 @@ class Alerts:
     def number(self, rule: Rule) -> int:
         """Return the number of a rule, be it an alert by itself or only one that correlations refer to."""
         return self._numbers[id(rule)]
-
-    def match_parts(self, coverage: Coverage) -> None:
-        """Look which events are matched by the rules that correlations refer to: what is behind their alerts."""
-        match(self.connection, list(enumerate(self.parts, len(self.singles))), coverage, self._is_tried)
 
 
 def texts(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[memoryview]:

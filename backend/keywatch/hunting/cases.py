@@ -15,7 +15,6 @@ from sigma.backends.keywatch._correlation import Correlation, Rule
 
 from keywatch.hunting.alerts import ORDER, Alerts, texts
 from keywatch.hunting.columns import RAW
-from keywatch.hunting.coverage import Coverage
 
 #: Who calls: the ARN, or the next best thing that a record says.
 WHO = """coalesce(nullif("userIdentity.arn", ''), nullif("userIdentity.principalId", ''),
@@ -95,9 +94,8 @@ class Case:
         return self.rule.level.name.lower() if self.rule.level else ""
 
 
-def look_behind(alerts: Alerts, coverage: Coverage) -> None:
+def look_behind(alerts: Alerts) -> None:
     """Make the table `behind`: which events are behind which alert, or behind which principal of a rule."""
-    alerts.match_parts(coverage)
     singles = len(alerts.singles)
     parts = [
         f"SELECT rule, NULL::BIGINT AS found, {WHO} AS who, event"  # noqa: S608
