@@ -71,7 +71,7 @@ def saved_searches() -> dict[str, Detection]:
 
 def run(engine: Engine, detection: Detection, arrived: list[Event], now: float) -> list[str]:
     if isinstance(engine, elastic.ESQL):
-        engine.load(arrived)
+        engine.node.load(arrived)
         rows = engine.node.query(detection.query, now - detection.look_back, now)
     else:
         shown = [e for e in arrived if now - detection.look_back <= time_of(e) < now]
@@ -87,6 +87,7 @@ def test_every_attack_is_one_alert(
     engine, planted = engines(name), attacks()
     detections = {rule: detection for rule, detection in artefacts().items() if rule in WATCHED}
     events = [event for users in planted.values() for attack in users.values() for event in attack]
+    events.sort(key=time_of)
     wanted = {
         rule: list(planted[rule])
         if rule in planted
