@@ -20,13 +20,9 @@ Alerts = dict[str, list[Row]]
 _TIMES = ("first_seen", "time")
 #: How far apart histories lie that are asked about at once: further than any of them is long, and than any window.
 _APART = timedelta(days=10)
-#: What is one history's own there, so that no alert is about two of them: what an event is, and what rules group by.
-_OWN = (
-    "eventID",
-    "userIdentity.arn",
-    "userIdentity.accessKeyId",
-    "userIdentity.sessionContext.sessionIssuer.arn",
-)
+#: What an event is known by; and who is behind it, which rules group by. Of one history only, no alert is about two.
+_ID = "eventID"
+_OWN = ("userIdentity.arn", "userIdentity.accessKeyId", "userIdentity.sessionContext.sessionIssuer.arn")
 #: A value that is one history's own, with the history's number behind it.
 _MARKED = re.compile(r"(.*) in (\d+)", re.DOTALL)
 
@@ -77,21 +73,26 @@ class Engine:
 
         A rule whose alerts name nothing that is one history's own is asked about each, where an alert is no window's.
         """
+        alerts: list[Alerts] = [{name: [] for name in conversion.queries} for _ in histories]
         apart = laid_apart(histories)
-        names = [name for name, rule in conversion.rules.items() if self.by_window or _names_its_own(rule)]
-        alerts: list[Alerts] = [{} for _ in histories]
-        begin = min((time_of(event) for events in histories for event in events), default=0)
-        everything = [event for events in apart for event in events]
-        for name, rows in self.alerts(only(conversion, *names), everything).items():
-            for number in range(len(histories)):
-                alerts[number][name] = []
+        if self.by_window:
+            begin = min((time_of(event) for events in histories for event in events), default=0)
+            for name, rows in self.alerts(conversion, [event for events in apart for event in events]).items():
+                for row in rows:
+                    column = next(column for column in _TIMES if row.get(column) is not None)
+                    number = int((seconds(row[column]) - begin) // _APART.total_seconds())
+                    alerts[number][name].append(_unmarked(row))
+            return alerts
+        names = [name for name, rule in conversion.rules.items() if _names_its_own(rule)]
+        own = [_marked(event, number, _OWN) for number, events in enumerate(apart) for event in events]
+        for name, rows in self.alerts(only(conversion, *names), own).items():
             for row in rows:
-                plain, told = _unmarked(row)
-                alerts[_history_at(row, begin) if told is None else told][name].append(plain)
-        if rest := conversion.queries.keys() - names:
+                alerts[_history_of(row)][name].append(_unmarked(row))
+        if rest := [name for name in conversion.queries if name not in names]:
+            everything = [event for events in apart for event in events]
             for number, events in enumerate(apart):
-                found = self.alerts_among(only(conversion, *rest), events, everything)
-                alerts[number] |= {name: [_unmarked(row)[0] for row in rows] for name, rows in found.items()}
+                for name, rows in self.alerts_among(only(conversion, *rest), events, everything).items():
+                    alerts[number][name] = [*map(_unmarked, rows)]
         return alerts
 
     def alerts_among(self, conversion: Conversion, events: list[Event], everything: list[Event]) -> Alerts:
@@ -168,25 +169,22 @@ def _plain(column: str) -> str:
     return "".join(filter(str.isalnum, column.removesuffix(".keyword").lower()))
 
 
-def _history_at(row: Row, begin: float) -> int:
-    """Return the number of the history that an alert is about, by its time."""
-    column = next(column for column in _TIMES if row.get(column) is not None)
-    return int((seconds(row[column]) - begin) // _APART.total_seconds())
-
-
 def _names_its_own(rule: Any) -> bool:
-    """Tell whether a rule's alerts name what is one history's own: an event, or a group."""
+    """Tell whether a rule's alerts name what can be one history's own: an event, or a principal."""
     names = cloudtrail_names(rule)
-    return any(names.get(field, field) in _OWN for field in getattr(rule, "group_by", _OWN) or [])
+    return any(names.get(field, field) in (_ID, *_OWN) for field in getattr(rule, "group_by", [_ID]) or [])
 
 
-def _unmarked(row: Row) -> tuple[Row, int | None]:
-    """Return a row as of the history alone that it is about, and the history's number, if the row names its own."""
-    texts = {name: value for name, value in row.items() if isinstance(value, str)}
-    marks = {name: mark for name, value in texts.items() if (mark := _MARKED.fullmatch(value))}
-    numbers = {int(mark[2]) for mark in marks.values()}
-    assert len(numbers) < 2, f"an alert about several histories: {row}"
-    return row | {name: mark[1] for name, mark in marks.items()}, next(iter(numbers), None)
+def _history_of(row: Row) -> int:
+    """Return the number of the history that an alert is about, by the names in it."""
+    [number] = {int(mark[2]) for value in row.values() if (mark := _MARKED.fullmatch(str(value)))}
+    return number
+
+
+def _unmarked(row: Row) -> Row:
+    """Return a row as it is of its history alone."""
+    marks = {name: mark for name, value in row.items() if (mark := _MARKED.fullmatch(str(value)))}
+    return row | {name: mark[1] for name, mark in marks.items()}
 
 
 def laid_apart(histories: list[list[Event]]) -> list[list[Event]]:
@@ -198,14 +196,15 @@ def laid_apart(histories: list[list[Event]]) -> list[list[Event]]:
 
 def _moved(event: Event, number: int) -> Event:
     time = datetime.fromisoformat(event["eventTime"]) + _APART * number
-    own: Event = _marked(event, number, "")
-    return own | {"eventTime": time.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    moved: Event = _marked(event, number, (_ID,))
+    return moved | {"eventTime": time.strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
-def _marked(value: Any, number: int, path: str) -> Any:
+def _marked(value: Any, number: int, paths: Iterable[str], path: str = "") -> Any:
+    """Return an event with the number of its history behind what stands at some paths."""
     if isinstance(value, dict):
-        return {name: _marked(inside, number, f"{path}.{name}".lstrip(".")) for name, inside in value.items()}
-    return f"{value} in {number}" if value and path in _OWN else value
+        return {name: _marked(inside, number, paths, f"{path}.{name}".lstrip(".")) for name, inside in value.items()}
+    return f"{value} in {number}" if value and path in paths else value
 
 
 def time_of(event: Event) -> float:
