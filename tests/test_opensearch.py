@@ -20,7 +20,7 @@ from events import ACCESS_LONG, DENIED, HOUR, MALLORY, MINUTE, START, access, de
 from hostile import try_rules, value_rule
 from keywatch.conversion.convert import Conversion
 from packs import one_rule, queries, written
-from schedules import WATCHED, attacks, time_of
+from schedules import attacks, planted, time_of, watched
 
 RULES = oracle.load(PACK)
 ARN = "userIdentity.arn"
@@ -81,10 +81,8 @@ def test_the_bare_search_finds_what_is_there_now(opensearch_node: Cluster) -> No
 @pytest.mark.parametrize("delay", [0, 15 * MINUTE])
 def test_every_attack_is_one_new_alert(delay: int, opensearch_node: Cluster) -> None:
     """An alert is new where the run before did not find its bucket, as the plugin has it."""
-    planted = attacks()
-    events = [event for users in planted.values() for attack in users.values() for event in attack]
-    events.sort(key=time_of)
-    monitors = {rule: monitor for rule, monitor in MONITORS.items() if rule in WATCHED}
+    told, events, watching = attacks(), planted(), watched()
+    monitors = {rule: monitor for rule, monitor in MONITORS.items() if rule in watching}
     found: dict[str, set[str]] = {rule: set() for rule in monitors}
     new: dict[str, list[str]] = {rule: [] for rule in monitors}
     for tick in range(0, 6 * HOUR, 15 * MINUTE):
@@ -96,18 +94,18 @@ def test_every_attack_is_one_new_alert(delay: int, opensearch_node: Cluster) -> 
         for rule, monitor in monitors.items():
             assert monitor["schedule"] == {"period": {"interval": 15, "unit": "MINUTES"}}
             rows = opensearch.run(opensearch_node, monitor, now)
-            keys = {row[ARN if rule in planted else "principal"] for row in rows}
+            keys = {row[ARN if rule in told else "principal"] for row in rows}
             new[rule] += keys - found[rule]
             found[rule] = keys
-            if rule not in planted:
+            if rule not in told:
                 # A principal's calls are one alert for as long as the look-back has one of them.
                 recent = [event for event in arrived if now - time_of(event) <= 30 * MINUTE]
                 seen = [event for event in recent if oracle.matches(RULES[rule], event)]
                 counts = Counter(value_of(event, ARN) for event in seen)
                 assert {row["principal"]: row["event_count"] for row in rows} == counts
     for rule, raised in new.items():
-        if rule in planted:
-            assert sorted(raised) == sorted(planted[rule]), rule
+        if rule in told:
+            assert sorted(raised) == sorted(told[rule]), rule
 
 
 def test_a_flood_of_single_events_is_an_alert_for_each_principal(opensearch_node: Cluster) -> None:
