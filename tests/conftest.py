@@ -14,7 +14,6 @@ import pytest
 from trino.dbapi import Connection
 
 from engines import Engine, athena, datadog, duck, elastic, maven, opensearch, sentinel, spl
-from engines.node import Node
 
 ENGINES: dict[str, Callable[[pytest.FixtureRequest], Engine]] = {
     "duckdb": lambda request: duck.DuckDB(request.getfixturevalue("tmp_path_factory").mktemp("duckdb")),
@@ -132,7 +131,7 @@ def datadog_search() -> datadog.Datadog:
 
 
 @pytest.fixture(scope="session")
-def opensearch_node() -> Iterator[Node]:
+def opensearch_node() -> Iterator[opensearch.Cluster]:
     """Return a real node, started once a run."""
     if missing := maven.missing():
         absent(f"no {', '.join(missing)}: a JDK 17 and Maven run the OpenSearch tests (apt install default-jdk maven)")

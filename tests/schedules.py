@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sigma.pipelines.keywatch._pack import PACK
@@ -32,9 +33,9 @@ PLANTED = {
     ACCESS_REGIONS_LONG: (access, AKIA),
     ACCESS_REGIONS_TEMPORARY: (access, ASIA),
 }
-WATCHED = {*PLANTED, *(name for name, rule in RULES.items() if "detection" in rule)}
 
 
+@cache
 def attacks() -> dict[str, dict[str, list[Event]]]:
     """Return for each rule of `PLANTED` attacks at many offsets to the schedule, by principal.
 
@@ -52,6 +53,18 @@ def attacks() -> dict[str, dict[str, list[Event]]]:
                     call(offset + second, region, arn=arn, key=key) for region, second in enumerate(moments)
                 ]
     return found
+
+
+def planted() -> list[Event]:
+    """Return the events of all attacks, as they happen."""
+    return sorted((event for users in attacks().values() for attack in users.values() for event in attack), key=time_of)
+
+
+def watched() -> set[str]:
+    """Return the rules of `PLANTED`, and those of single events that match some of these."""
+    events = planted()
+    single = (name for name, rule in RULES.items() if "detection" in rule)
+    return {*PLANTED, *(name for name in single if any(oracle.matches(RULES[name], event) for event in events))}
 
 
 def time_of(event: Event) -> float:

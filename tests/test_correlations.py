@@ -273,7 +273,7 @@ def test_what_is_found_is_what_the_definition_says(
 
     name = "who" if "aliases" in says else engine.principal if "group-by" in says else None
     told = some_histories(window, EXAMPLES.get(engine_name, 60))
-    each = engine.alerts_each(conversion, told, lambda *_: True)
+    each = engine.alerts_each(conversion, told)
     for events, alerts in zip(told, each, strict=True):
         [rows] = alerts.values()
         found = {str(row[name]) if name else "" for row in rows}

@@ -15,12 +15,12 @@ from sigma.pipelines.keywatch._pack import PACK
 
 import oracle
 from engines import opensearch, value_of
-from engines.node import Node
+from engines.opensearch import Cluster
 from events import ACCESS_LONG, DENIED, HOUR, MALLORY, MINUTE, START, access, denied
 from hostile import try_rules, value_rule
 from keywatch.conversion.convert import Conversion
 from packs import one_rule, queries, written
-from schedules import WATCHED, attacks, time_of
+from schedules import attacks, planted, time_of, watched
 
 RULES = oracle.load(PACK)
 ARN = "userIdentity.arn"
@@ -53,7 +53,7 @@ def test_the_plugins_parser_tells_what_is_wrong(parse: Callable[..., list[str]],
     assert all(said), said
 
 
-def test_no_principal_is_lost_between_pages(opensearch_node: Node) -> None:
+def test_no_principal_is_lost_between_pages(opensearch_node: Cluster) -> None:
     arns = [f"{MALLORY}-{number}" for number in range(1100)]
     least = RULES[DENIED]["correlation"]["condition"]["gte"]
     events = [
@@ -65,7 +65,7 @@ def test_no_principal_is_lost_between_pages(opensearch_node: Node) -> None:
     assert sorted(row[ARN] for row in rows) == sorted(arns[::2])
 
 
-def test_the_bare_search_finds_what_is_there_now(opensearch_node: Node) -> None:
+def test_the_bare_search_finds_what_is_there_now(opensearch_node: Cluster) -> None:
     now = datetime.now(UTC)
     events = [
         denied(0, region, arn=arn)
@@ -73,56 +73,55 @@ def test_the_bare_search_finds_what_is_there_now(opensearch_node: Node) -> None:
         for arn, ago in ((MALLORY, 1), (f"{MALLORY}-yesterday", 24 * 60))
         for region in range(5)
     ]
-    opensearch.OpenSearch(opensearch_node).load(events)
+    opensearch_node.load(events)
     answer = opensearch_node.call("POST", f"/{opensearch.INDEX}/_search", queries("opensearch", "dsl")[DENIED])
     assert [bucket["key"][ARN] for bucket in answer["aggregations"]["principals"]["buckets"]] == [MALLORY]
 
 
 @pytest.mark.parametrize("delay", [0, 15 * MINUTE])
-def test_every_attack_is_one_new_alert(delay: int, opensearch_node: Node) -> None:
+def test_every_attack_is_one_new_alert(delay: int, opensearch_node: Cluster) -> None:
     """An alert is new where the run before did not find its bucket, as the plugin has it."""
-    engine, planted = opensearch.OpenSearch(opensearch_node), attacks()
-    events = [event for users in planted.values() for attack in users.values() for event in attack]
-    monitors = {rule: monitor for rule, monitor in MONITORS.items() if rule in WATCHED}
+    told, events, watching = attacks(), planted(), watched()
+    monitors = {rule: monitor for rule, monitor in MONITORS.items() if rule in watching}
     found: dict[str, set[str]] = {rule: set() for rule in monitors}
     new: dict[str, list[str]] = {rule: [] for rule in monitors}
     for tick in range(0, 6 * HOUR, 15 * MINUTE):
         now = START.timestamp() + tick
         arrived = [event for event in events if time_of(event) + delay <= now]
-        engine.load(arrived)
+        opensearch_node.load(arrived)
         if not arrived:
             continue
         for rule, monitor in monitors.items():
             assert monitor["schedule"] == {"period": {"interval": 15, "unit": "MINUTES"}}
             rows = opensearch.run(opensearch_node, monitor, now)
-            keys = {row[ARN if rule in planted else "principal"] for row in rows}
+            keys = {row[ARN if rule in told else "principal"] for row in rows}
             new[rule] += keys - found[rule]
             found[rule] = keys
-            if rule not in planted:
+            if rule not in told:
                 # A principal's calls are one alert for as long as the look-back has one of them.
                 recent = [event for event in arrived if now - time_of(event) <= 30 * MINUTE]
                 seen = [event for event in recent if oracle.matches(RULES[rule], event)]
                 counts = Counter(value_of(event, ARN) for event in seen)
                 assert {row["principal"]: row["event_count"] for row in rows} == counts
     for rule, raised in new.items():
-        if rule in planted:
-            assert sorted(raised) == sorted(planted[rule]), rule
+        if rule in told:
+            assert sorted(raised) == sorted(told[rule]), rule
 
 
-def test_a_flood_of_single_events_is_an_alert_for_each_principal(opensearch_node: Node) -> None:
+def test_a_flood_of_single_events_is_an_alert_for_each_principal(opensearch_node: Cluster) -> None:
     """Above 50 alerts the plugin says the same on every run: 51 calls of one principal in half an hour are one."""
     calls = [access(20 * number, 0) for number in range(80)]
     nobody = [
         access(0, 0, userIdentity={"type": "AWSAccount", "accessKeyId": "AKIAEXAMPLE"}, sourceIPAddress="192.0.2.7")
     ]
-    opensearch.OpenSearch(opensearch_node).load([*calls, *nobody])
+    opensearch_node.load([*calls, *nobody])
     rows = opensearch.run(opensearch_node, MONITORS[ACCESS_LONG], time_of(calls[-1]))
     assert {row["principal"]: row["event_count"] for row in rows} == {MALLORY: 80, "192.0.2.7": 1}
     [row] = [row for row in rows if row["principal"] == MALLORY]
     assert len(row["eventID"]) == 10
 
 
-def test_networks_are_patterns(opensearch_node: Node, tmp_path: Path) -> None:
+def test_networks_are_patterns(opensearch_node: Cluster, tmp_path: Path) -> None:
     document = one_rule({"eventName": "PutUseCaseForModelAccess", "sourceIPAddress|cidr": "10.0.0.0/7"})
     events = [access(n, 0, sourceIPAddress=ip) for n, ip in enumerate(("10.1.1.1", "11.1.1.1", "12.1.1.1"))]
     [monitor] = queries("opensearch", rules=[written([document], tmp_path)]).values()
@@ -156,7 +155,7 @@ def test_scripts_are_the_same_for_all_rules_that_count_and_for_all_chains() -> N
 @pytest.mark.parametrize("text", ["aa", "ab", "ä{{", "a*"])
 @pytest.mark.parametrize("modifier", ["", "|contains", "|cased"])
 def test_the_longest_value_that_opensearch_takes(
-    text: str, modifier: str, opensearch_node: Node, tmp_path: Path
+    text: str, modifier: str, opensearch_node: Cluster, tmp_path: Path
 ) -> None:
     longest = 300 if "*" in text or modifier == "|contains" else 1000
     # In a regular expression ä has four signs, { has two, and each of the asterisks of contains has two.
@@ -167,7 +166,7 @@ def test_the_longest_value_that_opensearch_takes(
 
 
 @pytest.mark.parametrize(("said", "found"), [(True, [0]), ("true", [0]), ("TRUE", [0]), ("no", []), (None, [2])])
-def test_fields_that_are_true_or_false(said: Any, found: list[int], opensearch_node: Node, tmp_path: Path) -> None:
+def test_fields_that_are_true_or_false(said: Any, found: list[int], opensearch_node: Cluster, tmp_path: Path) -> None:
     document = one_rule({"additionalEventData.callWithBearerToken": said})
     events = [denied(0, 0, additionalEventData={"callWithBearerToken": value}) for value in (True, False)]
     events.append(denied(0, 0))

@@ -15,7 +15,7 @@ from engines import Engine, elastic
 from engines.conf import read_conf
 from events import HOUR, MINUTE, START, denied
 from packs import queries
-from schedules import WATCHED, attacks, time_of
+from schedules import attacks, planted, time_of, watched
 
 Event = dict[str, Any]
 RULES = oracle.load(PACK)
@@ -71,7 +71,7 @@ def saved_searches() -> dict[str, Detection]:
 
 def run(engine: Engine, detection: Detection, arrived: list[Event], now: float) -> list[str]:
     if isinstance(engine, elastic.ESQL):
-        engine.load(arrived)
+        engine.node.load(arrived)
         rows = engine.node.query(detection.query, now - detection.look_back, now)
     else:
         shown = [e for e in arrived if now - detection.look_back <= time_of(e) < now]
@@ -84,12 +84,11 @@ def run(engine: Engine, detection: Detection, arrived: list[Event], now: float) 
 def test_every_attack_is_one_alert(
     name: str, artefacts: Callable[[], dict[str, Detection]], delay: int, engines: Callable[[str], Engine]
 ) -> None:
-    engine, planted = engines(name), attacks()
-    detections = {rule: detection for rule, detection in artefacts().items() if rule in WATCHED}
-    events = [event for users in planted.values() for attack in users.values() for event in attack]
+    engine, told, events, watching = engines(name), attacks(), planted(), watched()
+    detections = {rule: detection for rule, detection in artefacts().items() if rule in watching}
     wanted = {
-        rule: list(planted[rule])
-        if rule in planted
+        rule: list(told[rule])
+        if rule in told
         else [event["eventID"] for event in events if oracle.matches(RULES[rule], event)]
         for rule in detections
     }
@@ -105,7 +104,7 @@ def test_every_attack_is_one_alert(
                     raised.append(tick)
     for rule, groups in alerts.items():
         assert {group: len(raised) for group, raised in groups.items()} == dict.fromkeys(wanted[rule], 1), rule
-    assert all(wanted[rule] for rule in planted)
+    assert all(wanted[rule] for rule in told)
 
 
 @pytest.mark.parametrize("name", ["esql"])

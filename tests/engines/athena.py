@@ -19,7 +19,7 @@ from sigma.pipelines.keywatch._pack import defaults
 from trino.dbapi import Connection
 
 import ocsf
-from engines import Engine, Event, Row, jdk, maven, programs, value_of
+from engines import Engine, Event, Kept, Row, jdk, maven, programs, value_of
 from engines.node import started
 
 SOURCE = Path(__file__).parent / "trino"
@@ -41,7 +41,7 @@ _FREE_FORM = (
 )
 
 
-class Athena(Engine):
+class Athena(Engine, Kept):
     """The queries over a table of the shape that AWS documents."""
 
     name = f"Athena's SQL on Trino {_VERSION}"
@@ -57,7 +57,6 @@ class Athena(Engine):
         self._create = statement
         self._name = re.findall(r"CREATE TABLE (\w+)", statement)[0]
         self._columns = statement[statement.index("(\n") + 1 : statement.rindex(")")]
-        self._loaded: list[Event] | None = None
 
     def rows(self, query: str, events: list[Event]) -> list[dict[str, Any]]:
         """Run a query over all days."""
@@ -82,22 +81,21 @@ class Athena(Engine):
         """Return what stands in a column of an object that the table does not spell out: its JSON as text."""
         return _text(value)
 
-    def load(self, events: list[Event]) -> None:
-        """Load events; if those that were loaded last are the first of them, what is new."""
-        if self._loaded is None or events[: len(self._loaded)] != self._loaded:
-            self._execute(f"DROP TABLE IF EXISTS {self._name}")
-            self._execute(self._create)
-            self._loaded = []
-        new = events[len(self._loaded) :]
+    def clear(self) -> None:
+        """Create the table anew."""
+        self._execute(f"DROP TABLE IF EXISTS {self._name}")
+        self._execute(self._create)
+
+    def add(self, events: list[Event]) -> None:
+        """Insert events."""
         # A time can't be cast from JSON; from a text it can.
         texts = self._columns.replace("timestamp(3)", "varchar")
-        for start in range(0, len(new), _AT_ONCE):
+        for start in range(0, len(events), _AT_ONCE):
             self._execute(
                 f"INSERT INTO {self._name} SELECT * FROM UNNEST("
                 f"CAST(CAST(json_parse(?) AS array(row({texts}))) AS array(row({self._columns}))))",
-                json.dumps([self.stored(event) for event in new[start : start + _AT_ONCE]]),
+                json.dumps([self.stored(event) for event in events[start : start + _AT_ONCE]]),
             )
-        self._loaded = list(events)
 
     def _execute(self, statement: str, *parameters: str) -> Any:
         return self._connection.cursor().execute(statement, parameters or None)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from sigma.backends.keywatch.elasticsearch.sliding import grain
 
-from engines import Event, Indexed, Row, maven, time_of, value_of
+from engines import Event, Indexed, Kept, Row, maven, time_of, value_of
 from engines.node import Node, started
 from oracle import values_of
 
@@ -78,11 +78,11 @@ _RESOURCES = {
 }
 
 
-class Elasticsearch(Node):
+class Elasticsearch(Node, Kept):
     """An Elasticsearch node with CloudTrail."""
 
-    def load(self, records: Iterable[dict[str, Any]]) -> None:
-        """Replace the index by these records, stored as the integration does."""
+    def clear(self) -> None:
+        """Create the index anew."""
         self.call("DELETE", f"/{INDEX}?ignore_unavailable=true")
         names = dict.fromkeys([*_RENAMED.values(), *_RESOURCES.values(), "aws.cloudtrail.request_parameters", *_TYPES])
         properties: dict[str, Any] = {
@@ -96,7 +96,10 @@ class Elasticsearch(Node):
         self.call("PUT", f"/_index_template/{TEMPLATE}", {"index_patterns": [INDEX], "priority": 500})
         settings = {"number_of_shards": 1, "number_of_replicas": 0}
         self.call("PUT", f"/{INDEX}", {"settings": settings, "mappings": {"dynamic": False, "properties": properties}})
-        assert not self.fill(INDEX, map(as_stored, records))
+
+    def add(self, events: list[Event]) -> None:
+        """Add records, stored as the integration does."""
+        assert not self.fill(INDEX, map(as_stored, events))
 
     def query(self, esql: str, start: float | None = None, end: float | None = None) -> list[dict[str, Any]]:
         """Run an ES|QL query, over a range of time as Kibana's rule executor does: a filter on @timestamp.
@@ -125,7 +128,7 @@ class ESQL(Indexed):
 
     def __init__(self, node: Elasticsearch) -> None:
         """Take a node."""
-        self.node = node
+        self.node = self.kept = node
 
     def slack(self, window: int) -> int:
         """Return the grain that time is quantised to."""
@@ -135,10 +138,6 @@ class ESQL(Indexed):
         """Run a query over the time from the first to the last event."""
         times = [*map(time_of, events)]
         return self.node.query(query, min(times), max(times))
-
-    def store(self, events: list[Event]) -> None:
-        """Replace the index."""
-        self.node.load(events)
 
 
 class Lucene(ESQL):

@@ -12,7 +12,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from engines import Event, Indexed, Row, maven, time_of
+from engines import Event, Indexed, Kept, Row, maven, time_of
 from engines.node import Node, started
 
 NODE = Path(__file__).parent / "opensearch_node"
@@ -25,15 +25,41 @@ _MAPPINGS = {"properties": {"additionalEventData.callWithBearerToken": {"type": 
 _BOOLEANS = {"true": True, "false": False}
 
 
+class Cluster(Node, Kept):
+    """An OpenSearch node with CloudTrail. Of the fields' types nothing else is said than what _MAPPINGS says."""
+
+    #: How many indices there are.
+    _days = 0
+
+    def clear(self) -> None:
+        """Delete the indices."""
+        self.call("DELETE", f"/{INDEX}")
+        self._days = 0
+
+    def add(self, events: list[Event]) -> None:
+        """Add records. A field is of the type that it first had: an event that has another goes to the next index."""
+        settings = {"number_of_shards": 3, "number_of_replicas": 0}  # what is counted must be put together again
+        wanted, days = [*map(_stored, events)], count()
+        while wanted:
+            day = next(days)
+            index = INDEX.replace("*", f"-{day}")
+            if new := day == self._days:
+                self.call("PUT", f"/{index}", {"settings": settings, "mappings": _MAPPINGS})
+                self._days += 1
+            refused = self.fill(index, iter(wanted))
+            assert not new or len(refused) < len(wanted), "an index takes none of the events"
+            wanted = refused
+
+
 class OpenSearch(Indexed):
     """The monitors, over all events at once."""
 
     name = "OpenSearch's monitors on OpenSearch"
     target = "opensearch"
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Cluster) -> None:
         """Take a node."""
-        self.node = node
+        self.node = self.kept = node
 
     def over(self, query: dict[str, Any], events: list[Event]) -> list[Row]:
         """Run a monitor over the time from the first to the last event."""
@@ -53,19 +79,6 @@ class OpenSearch(Indexed):
         # An alert has all events of its principal, and shows ten of them: here, a row for each.
         parts["eventID"]["terms"]["size"] = len(events)
         return [row | {"eventID": event} for row in run(self.node, monitor) for event in row["eventID"]]
-
-    def store(self, events: list[Event]) -> None:
-        """Replace the indices. Of the fields' types nothing else is said."""
-        self.node.call("DELETE", f"/{INDEX}")
-        settings = {"number_of_shards": 3, "number_of_replicas": 0}  # what is counted must be put together again
-        wanted, days = [*map(_stored, events)], count()
-        while wanted:
-            # A field is of the type that it first had. An event that has another waits for the next day's index.
-            index = INDEX.replace("*", f"-{next(days)}")
-            self.node.call("PUT", f"/{index}", {"settings": settings, "mappings": _MAPPINGS})
-            refused = self.node.fill(index, iter(wanted))
-            assert len(refused) < len(wanted), "an index takes none of the events"
-            wanted = refused
 
 
 def _stored(event: dict[str, Any]) -> dict[str, Any]:
@@ -130,8 +143,8 @@ def _written(bucket: dict[str, Any]) -> list[Any]:
 
 
 @contextmanager
-def running() -> Iterator[Node]:
+def running() -> Iterator[Cluster]:
     """Start a node, and stop it."""
     classes = maven.build(NODE, "opensearch")
     with started(classes, "LocalOpenSearch", "LOCAL_OPENSEARCH_STARTED") as url:
-        yield Node(url)
+        yield Cluster(url)

@@ -258,9 +258,12 @@ class _Eval:
     def _apply(
         sign: str, function: Callable[..., Any], left: Callable[[Row], Any], right: Callable[[Row], Any]
     ) -> Callable[[Row], Any]:
+        if sign == "AND":
+            return lambda row: bool(left(row)) and bool(right(row))
+        if sign == "OR":
+            return lambda row: bool(left(row)) or bool(right(row))
+
         def value(row: Row) -> Any:
-            if sign in ("AND", "OR"):
-                return function(side(row) for side in (left, right))
             a, b = left(row), right(row)
             return None if a is None or b is None else function(a, b)
 
@@ -270,12 +273,12 @@ class _Eval:
         kind, text = self.tokens.popleft()
         if kind == "sign":
             return self._signed(text)
-        if kind == "string":
-            return lambda _: _unquote(text)
-        if kind == "number":
-            return lambda _: float(text) if "." in text else int(text)
+        if kind in ("string", "number"):
+            constant = _unquote(text) if kind == "string" else float(text) if "." in text else int(text)
+            return lambda _: constant
         if kind == "field":
-            return lambda row: row.get(text[1:-1])
+            name = text[1:-1]
+            return lambda row: row.get(name)
         if self.tokens and self.tokens[0][1] == "(":
             return self._call(text)
         return lambda row: row.get(text)
@@ -365,17 +368,18 @@ def _aggregates(text: str) -> tuple[list[tuple[str, str, str]], list[str]]:
 
 
 def _aggregate(function: str, values: list[Any]) -> Any:
-    texts = [item for value in values for item in (value if isinstance(value, list) else [value])]
-    if function == "values":
-        return sorted(set(texts)) or None
-    aggregates: dict[str, Callable[[list[Any]], Any]] = {
-        "min": min,
-        "max": max,
-        "sum": sum,
-        "dc": lambda v: len({*v}),
-        "last": lambda v: v[-1],
-    }
-    return aggregates[function](texts)
+    texts = [item for value in values for item in (value if isinstance(value, list) else (value,))]
+    return _AGGREGATES[function](texts)
+
+
+_AGGREGATES: dict[str, Callable[[list[Any]], Any]] = {
+    "min": min,
+    "max": max,
+    "sum": sum,
+    "dc": lambda values: len({*values}),
+    "last": lambda values: values[-1],
+    "values": lambda values: sorted({*values}) or None,
+}
 
 
 def _stats(text: str, rows: list[Row]) -> Iterator[Row]:
