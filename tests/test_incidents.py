@@ -47,7 +47,7 @@ def levels_of(paths: list[Path], engine: Engine) -> dict[str, set[str]]:
     """Return of which levels the alerts are in each file, by the number of its case, from one hunt through all."""
     assert paths
     histories = [json.loads(path.read_text(encoding="utf-8"))["Records"] for path in paths]
-    found = engine.alerts_each(engine.pack, histories, lambda *_: True)
+    found = engine.alerts_each(engine.pack, histories)
     return {
         path.name[:3]: {row["level"] for rows in of_rules.values() for row in rows}
         for path, of_rules in zip(paths, found, strict=True)
