@@ -31,11 +31,12 @@ present AS (
     FROM matched
     WHERE "userIdentity.sessionContext.sessionIssuer.arn" <> '' AND "sourceIPAddress" <> '' AND "awsRegion" <> ''
 ), steps AS (
-    SELECT "userIdentity.sessionContext.sessionIssuer.arn", "sourceIPAddress", "time" AS at, 1 AS step FROM present
-    WHERE before IS NULL OR before < "time" - 1800
-    UNION ALL
-    SELECT "userIdentity.sessionContext.sessionIssuer.arn", "sourceIPAddress", "time" + 1800 AS at, -1 AS step FROM present
-    WHERE after IS NULL OR after > "time" + 1800
+    SELECT "userIdentity.sessionContext.sessionIssuer.arn", "sourceIPAddress", at, step
+    FROM present CROSS JOIN UNNEST(
+        ARRAY["time", "time" + 1800], ARRAY[1, -1],
+        ARRAY[before IS NULL OR before < "time" - 1800, after IS NULL OR after > "time" + 1800]
+    ) AS edges (at, step, counts)
+    WHERE counts
 ), counted AS (
     SELECT *, sum(step) OVER (
         PARTITION BY "userIdentity.sessionContext.sessionIssuer.arn", "sourceIPAddress" ORDER BY at, step DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW

@@ -31,11 +31,12 @@ present AS (
     FROM matched
     WHERE "userIdentity.arn" <> '' AND "awsRegion" <> ''
 ), steps AS (
-    SELECT "userIdentity.arn", "time" AS at, 1 AS step FROM present
-    WHERE before IS NULL OR before < "time" - 1800
-    UNION ALL
-    SELECT "userIdentity.arn", "time" + 1800 AS at, -1 AS step FROM present
-    WHERE after IS NULL OR after > "time" + 1800
+    SELECT "userIdentity.arn", at, step
+    FROM present CROSS JOIN UNNEST(
+        ARRAY["time", "time" + 1800], ARRAY[1, -1],
+        ARRAY[before IS NULL OR before < "time" - 1800, after IS NULL OR after > "time" + 1800]
+    ) AS edges (at, step, counts)
+    WHERE counts
 ), counted AS (
     SELECT *, sum(step) OVER (
         PARTITION BY "userIdentity.arn" ORDER BY at, step DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW

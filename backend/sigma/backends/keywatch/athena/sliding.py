@@ -26,18 +26,20 @@ _PRESENT = """WITH matched AS (
 ),
 present AS (
 """
-#: The running sum of distinct {measured}, and the spans of time over the threshold.
+#: The running sum of distinct {measured}, and the spans of time over the threshold. Trino runs a stage anew for each
+#: place that names it, and Athena's price is by what is read: beginnings and ends come from one.
 _COUNTED = """    SELECT *,
         lag("time") OVER (PARTITION BY {groupby}, {measured} ORDER BY "time") AS before,
         lead("time") OVER (PARTITION BY {groupby}, {measured} ORDER BY "time") AS after
     FROM matched
     WHERE {present}
 ), steps AS (
-    SELECT {groupby}, "time" AS at, 1 AS step FROM present
-    WHERE before IS NULL OR before < "time" - {window}
-    UNION ALL
-    SELECT {groupby}, "time" + {window} AS at, -1 AS step FROM present
-    WHERE after IS NULL OR after > "time" + {window}
+    SELECT {groupby}, at, step
+    FROM present CROSS JOIN UNNEST(
+        ARRAY["time", "time" + {window}], ARRAY[1, -1],
+        ARRAY[before IS NULL OR before < "time" - {window}, after IS NULL OR after > "time" + {window}]
+    ) AS edges (at, step, counts)
+    WHERE counts
 ), counted AS (
     SELECT *, sum(step) OVER (
         PARTITION BY {groupby} ORDER BY at, step DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
