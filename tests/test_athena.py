@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from engines import Engine
-from events import denied
+from engines.athena import Athena
+from events import DENIED, VOLUME, denied
 from packs import one_rule, queries, written
 
 EngineOf = Callable[[str], Engine]
@@ -25,6 +26,17 @@ def test_what_is_to_be_filled_in_stands_once() -> None:
         assert [query.count(name) for name in ("$EDS_ID", "$FROM", "$TO")] == [1, 1, 1]
         # The other signs of this kind are the roots of JSON paths, which envsubst leaves alone.
         assert len(re.findall(r"\$[A-Z]", query)) == 3
+
+
+def test_a_correlation_reads_its_events_twice(engines: EngineOf) -> None:
+    """What is read costs money on Athena. The page has what all rules read."""
+    engine, texts = engines("athena"), queries("athena")
+    assert isinstance(engine, Athena)
+    for name in (DENIED, VOLUME, "correlation_aws_bedrock_catalogue_then_invocation_long_term_key"):
+        assert len(re.findall("(?:TableScan|ScanFilter)", engine.plan(texts[name]))) == 2
+    reads = sum(2 if "present AS" in text else 1 for text in texts.values())
+    page = (Path(__file__).parents[1] / "docs" / "trino.md").read_text(encoding="utf-8")
+    assert f"would read {reads} times as much" in page
 
 
 def test_fields_that_only_lake_has_or_has_otherwise(engines: EngineOf, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from sigma.backends.keywatch._sql_text import literal
 from sigma.pipelines.keywatch._fields import cloudtrail_names
 from sigma.pipelines.keywatch._pack import defaults
 from trino.dbapi import Connection
@@ -64,6 +65,14 @@ class Athena(Engine, Kept):
         text, parameters = self.over_all_days(query)
         cursor = self._execute(text.rstrip().removesuffix(";"), *parameters)
         return [dict(zip((column.name for column in cursor.description), row, strict=True)) for row in cursor]
+
+    def plan(self, query: str) -> str:
+        """Return how the server runs a query. EXPLAIN takes no parameters."""
+        self.load([])
+        text, parameters = self.over_all_days(query)
+        for parameter in parameters:
+            text = text.replace("?", literal(parameter), 1)
+        return "\n".join(line for [line] in self._execute(f"EXPLAIN {text.rstrip().removesuffix(';')}"))
 
     def over_all_days(self, query: str) -> tuple[str, list[str]]:
         """Return a query and its parameters so that it looks at all events."""
