@@ -15,16 +15,18 @@ from events import (
     AKIA,
     ASIA,
     DENIED,
-    HOUR,
     INVOCATION_LONG,
     MALLORY,
     MINUTE,
+    START,
     access,
     denied,
     invoked,
 )
 
 Event = dict[str, Any]
+#: How often detections run if nobody says otherwise, in seconds.
+INTERVAL = 15 * MINUTE
 RULES = oracle.load(PACK)
 #: One rule for each kind of call and each window, with the call and the key; no other rule that counts is looked at.
 PLANTED = {
@@ -37,7 +39,7 @@ PLANTED = {
 
 @cache
 def attacks() -> dict[str, dict[str, list[Event]]]:
-    """Return for each rule of `PLANTED` attacks at many offsets to the schedule, by principal.
+    """Return for each rule of `PLANTED` attacks at each minute between two runs, by principal.
 
     They are the hardest to see whole, the last Region exactly the window after the others, and the easiest to see
     twice, all Regions at once.
@@ -45,7 +47,7 @@ def attacks() -> dict[str, dict[str, list[Event]]]:
     found: dict[str, dict[str, list[Event]]] = {}
     for name, (call, key) in PLANTED.items():
         spec = RULES[name]["correlation"]
-        for offset in range(0, 2 * HOUR, 7 * MINUTE):
+        for offset in range(0, INTERVAL, MINUTE):
             for spread in (0, oracle.seconds(spec["timespan"])):
                 arn = f"{MALLORY}-{len(found)}-{offset}-{spread}"
                 moments = [0] * (spec["condition"]["gte"] - 1) + [spread]
@@ -65,6 +67,16 @@ def watched() -> set[str]:
     events = planted()
     single = (name for name, rule in RULES.items() if "detection" in rule)
     return {*PLANTED, *(name for name in single if any(oracle.matches(RULES[name], event) for event in events))}
+
+
+def runs(delay: int, look_back: int) -> range:
+    """Return when the detections run, in seconds from the first event on, until nothing is looked at any more.
+
+    :param delay: how long events take to arrive, in seconds.
+    :param look_back: of the detection that looks back furthest, in seconds.
+    """
+    last = time_of(planted()[-1]) - START.timestamp()
+    return range(0, int(last) + delay + look_back + INTERVAL, INTERVAL)
 
 
 def time_of(event: Event) -> float:

@@ -20,7 +20,7 @@ from events import ACCESS_LONG, DENIED, HOUR, MALLORY, MINUTE, START, access, de
 from hostile import try_rules, value_rule
 from keywatch.conversion.convert import Conversion
 from packs import one_rule, queries, written
-from schedules import attacks, planted, time_of, watched
+from schedules import attacks, planted, runs, time_of, watched
 
 RULES = oracle.load(PACK)
 ARN = "userIdentity.arn"
@@ -85,7 +85,7 @@ def test_every_attack_is_one_new_alert(delay: int, opensearch_node: Cluster) -> 
     monitors = {rule: monitor for rule, monitor in MONITORS.items() if rule in watching}
     found: dict[str, set[str]] = {rule: set() for rule in monitors}
     new: dict[str, list[str]] = {rule: [] for rule in monitors}
-    for tick in range(0, 6 * HOUR, 15 * MINUTE):
+    for tick in runs(delay, 2 * HOUR):
         now = START.timestamp() + tick
         arrived = [event for event in events if time_of(event) + delay <= now]
         opensearch_node.load(arrived)
