@@ -13,7 +13,7 @@ from sigma.pipelines.keywatch._fields import ELEMENTS, below
 
 from keywatch.conversion.convert import Conversion
 from keywatch.hunting.coverage import Coverage
-from keywatch.hunting.matching import match, note_failure, tried
+from keywatch.hunting.matching import match, note_failure
 
 if TYPE_CHECKING:
     import duckdb
@@ -64,9 +64,9 @@ class Alerts:
         heads = [{"rule": number, "head": _head(rule), "title": rule.title} for number, rule in enumerate(self.rules)]
         connection.register("heads", pa.Table.from_pylist(heads, _HEADS))
         connection.execute("INSERT INTO rules SELECT * FROM heads")
-        failed = len(coverage.problems)
-        match(connection, list(enumerate([*self.singles, *self.parts])), coverage, tried(connection))
-        failed -= len(coverage.problems)
+        before = len(coverage.problems)
+        match(connection, list(enumerate([*self.singles, *self.parts])), coverage)
+        failed = len(coverage.problems) > before
         for rule in correlations:
             correlation = Correlation.of(rule)
             assert correlation is not None

@@ -18,32 +18,30 @@ if TYPE_CHECKING:
 #: Rules that one pass tries: of more, DuckDB takes longer to plan than a pass takes.
 _TOGETHER = 64
 Numbered = Sequence[tuple[int, Rule]]
-#: Tells of a rule and its SQL whether DuckDB has to run it.
-Tried = Callable[[Rule, str], bool]
 
 
-def match(connection: duckdb.DuckDBPyConnection, rules: Numbered, coverage: Coverage, is_tried: Tried) -> None:
+def match(connection: duckdb.DuckDBPyConnection, rules: Numbered, coverage: Coverage) -> None:
     """Fill the table `matches`: the number of a rule, and the row of an event that it matches.
 
     A rule that DuckDB can't run, such as one with a regular expression of another dialect, becomes a problem.
     Those that no event can match are not tried: DuckDB takes longer to plan a rule than to run it.
     :param rules: of single events, each with its number.
-    :param is_tried: as `tried` returns it.
     """
-    connection.execute("CREATE TABLE IF NOT EXISTS matches (rule INTEGER, event BIGINT)")
-    rules = [(number, rule) for number, rule in rules if is_tried(rule, condition_of(rule))]
+    connection.execute("CREATE TABLE matches (rule INTEGER, event BIGINT)")
+    is_tried = _tried(connection)
+    rules = [(number, rule) for number, rule in rules if is_tried(rule)]
     for start in range(0, len(rules), _TOGETHER):
         _match(connection, rules[start : start + _TOGETHER], coverage)
 
 
-def tried(connection: duckdb.DuckDBPyConnection) -> Tried:
-    """Return what tells of a rule and its SQL whether DuckDB has to run it.
+def _tried(connection: duckdb.DuckDBPyConnection) -> Callable[[Rule], bool]:
+    """Return what tells of a rule whether DuckDB has to run it.
 
     Not if no event has the name of a call that the rule needs, and DuckDB could not refuse the rule either.
     """
     there = connection.execute('SELECT DISTINCT "eventName" FROM cloudtrail WHERE "eventName" IS NOT NULL').fetchall()
     may_match = named([name for (name,) in there])
-    return lambda rule, sql: "regexp_matches(" in sql or may_match(needs_of([rule]))
+    return lambda rule: "regexp_matches(" in condition_of(rule) or may_match(needs_of([rule]))
 
 
 def _match(connection: duckdb.DuckDBPyConnection, rules: Numbered, coverage: Coverage) -> None:
