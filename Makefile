@@ -39,7 +39,7 @@ option = if [ -n "$$$(2)" ]; then set -- "$$@" $(1) "$$$(2)"; fi;
 paths = if [ -e "$$$(2)" ]; then set -- "$$@" $(1) "$$$(2)"; else eval "for one in $$$(2); do set -- \"\$$@\" $(1) \"\$$one\"; done"; fi;
 pack = set --; $(call option,--settings,SETTINGS) $(call paths,--filters,FILTERS) $(call paths,--rules,RULES)
 
-.PHONY: help convert hunt backtest simulate upstream regression targets test pytest bench lint golden attack lock clean
+.PHONY: help convert hunt backtest simulate upstream regression targets test programs pytest bench lint golden attack lock clean
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' $(MAKEFILE_LIST)
@@ -74,9 +74,12 @@ regression: $(VENV)/.installed
 targets: $(VENV)/.installed
 	@$(BIN)/keywatch targets
 
-# The linters run beside the first tests, which wait for engines to be brought.
-test: $(VENV)/.installed-dev
-	@$(MAKE) --no-print-directory --jobs=2 lint pytest
+# What engines need is brought and built while the venv is made; the linters run beside the first tests.
+test:
+	@$(MAKE) --no-print-directory --jobs=3 $(VENV)/.installed-dev programs lint pytest
+
+programs:
+	@PYTHONPATH=tests $(PYTHON) -m programs
 
 # Of what only the tests import, Python compiles the tenth that is imported, if it may write it down.
 pytest: $(VENV)/.installed-dev

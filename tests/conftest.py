@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 import pytest
 from trino.dbapi import Connection
 
-from engines import Engine, athena, datadog, duck, elastic, maven, opensearch, sentinel, spl
+from engines import Engine, athena, datadog, duck, elastic, opensearch, sentinel, spl
+from programs import maven, npm, rust
 
 ENGINES: dict[str, Callable[[pytest.FixtureRequest], Engine]] = {
     "duckdb": lambda request: duck.DuckDB(request.getfixturevalue("tmp_path_factory").mktemp("duckdb")),
@@ -109,9 +110,9 @@ def cloudtrail_samples() -> Path:
 
 
 @pytest.fixture(scope="session")
-def parse() -> Callable[[Path, list[str], Path], list[str]]:
+def parse() -> Callable[[str, list[str], Path], list[str]]:
     """Return what parses queries with a parser from Maven Central."""
-    if missing := maven.missing():
+    if missing := maven.missing("pth"):
         absent(f"no {', '.join(missing)}: a JDK 17 and Maven run the parsers (apt install default-jdk maven)")
     return maven.parse
 
@@ -131,7 +132,7 @@ def elasticsearch() -> Iterator[elastic.Elasticsearch]:
 @pytest.fixture(scope="session")
 def trino() -> Iterator[Connection]:
     """Return a connection to a real Trino server, started once a run."""
-    if missing := athena.missing():
+    if missing := maven.missing("trino"):
         absent(
             f"no {', '.join(missing)}: a JDK 25 (Temurin's) and Maven run the Athena tests; JAVA_HOME may name the JDK"
         )
@@ -142,7 +143,7 @@ def trino() -> Iterator[Connection]:
 @pytest.fixture(scope="session")
 def datadog_search() -> datadog.Datadog:
     """Return Datadog's search."""
-    if missing := datadog.missing():
+    if missing := rust.missing():
         absent(f"no {', '.join(missing)}: Rust 1.95 or later (rustup) builds Datadog's search")
     return datadog.Datadog()
 
@@ -150,7 +151,7 @@ def datadog_search() -> datadog.Datadog:
 @pytest.fixture(scope="session")
 def opensearch_node() -> Iterator[opensearch.Cluster]:
     """Return a real node, started once a run."""
-    if missing := maven.missing():
+    if missing := maven.missing("opensearch_node"):
         absent(f"no {', '.join(missing)}: a JDK 17 and Maven run the OpenSearch tests (apt install default-jdk maven)")
     with opensearch.running() as node:
         yield node
@@ -159,7 +160,7 @@ def opensearch_node() -> Iterator[opensearch.Cluster]:
 @pytest.fixture(scope="session")
 def kusto() -> Iterator[sentinel.Kusto]:
     """Return what checks and executes KQL, started once a run."""
-    if missing := sentinel.missing():
+    if missing := npm.missing():
         absent(f"no {', '.join(missing)}: Node.js 18 or later runs Microsoft's KQL parser (apt install nodejs npm)")
     with sentinel.running() as program:
         yield program

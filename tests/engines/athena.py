@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -20,12 +19,12 @@ from sigma.pipelines.keywatch._pack import defaults
 from trino.dbapi import Connection
 
 import ocsf
-from engines import Engine, Event, Kept, Row, jdk, maven, programs, value_of
+from engines import Engine, Event, Kept, Row, value_of
 from engines.node import started
+from programs import SOURCES, maven
 
-SOURCE = Path(__file__).parent / "trino"
+SOURCE = SOURCES / "trino"
 _VERSION = re.findall(r"<trino.version>(\d+)<", (SOURCE / "pom.xml").read_text(encoding="utf-8"))[0]
-_JDK = 25
 _OPTIONS = (
     *("--sun-misc-unsafe-memory-access=allow", "--enable-native-access=ALL-UNNAMED"),
     *("--add-modules", "jdk.incubator.vector"),
@@ -162,18 +161,11 @@ class SecurityLake(Athena):
         return record
 
 
-def missing() -> list[str]:
-    """Return the programs that are needed and that are not there."""
-    return [*programs.missing("mvn"), *([] if jdk.find(_JDK) else [f"JDK {_JDK}"])]
-
-
 @contextmanager
 def running() -> Iterator[Connection]:
     """Start a server, and stop it."""
-    home = jdk.find(_JDK)
-    assert home
-    classes = maven.build(SOURCE, "trino", str(home / "bin" / "javac"))
-    with started(classes, "LocalTrino", "LOCAL_TRINO_STARTED", str(home / "bin" / "java"), _OPTIONS) as url:
+    classes = maven.build("trino")
+    with started(classes, "LocalTrino", "LOCAL_TRINO_STARTED", maven.java("trino"), _OPTIONS) as url:
         address = urlsplit(url)
         properties = {"task_concurrency": "1"}  # the data are small
         with Connection(

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from engines import Engine, programs, time_of, value_of
+from engines import Engine, time_of, value_of
 from keywatch.conversion.convert import Conversion
+from programs import rust
 
-SOURCE = Path(__file__).parent / "datadog_search"
 _RENAMED = {
     "eventName": ("evt", "name"),
     "errorCode": ("error", "kind"),
@@ -162,37 +160,14 @@ def _without_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
-def missing() -> list[str]:
-    """Return the programs that are needed and that are not there."""
-    return programs.missing("cargo", "cc")
-
-
 def search(queries: list[str], logs: list[dict[str, Any]]) -> list[list[int]]:
     """Return for each query the numbers of the logs that it finds.
 
     :raises AssertionError: for a query that can't be parsed.
     """
     lines = "\n".join([json.dumps(queries), *map(json.dumps, logs)])
-    result = subprocess.run([program()], input=lines, capture_output=True, text=True, check=True)
+    result = subprocess.run([rust.search()], input=lines, capture_output=True, text=True, check=True)
     answers = [json.loads(line) for line in result.stdout.splitlines()]
     wrong = [answer["error"] for answer in answers if isinstance(answer, dict)]
     assert not wrong, wrong
     return answers
-
-
-def program() -> Path:
-    """Build the program that searches, once for each version of it.
-
-    Of the crate that has the grammar, only the modules of the search are compiled: all of it takes ten times as long.
-    """
-    sources = [SOURCE / "Cargo.toml", SOURCE / "Cargo.lock", SOURCE / "src" / "main.rs"]
-    folder = programs.folder_for("datadog-search", sources)
-    built = folder / "target" / "debug" / "search"
-    if not built.exists():
-        shutil.copytree(SOURCE, folder, dirs_exist_ok=True)
-        said = programs.run(["cargo", "metadata", "--locked", "--format-version=1"], folder)
-        [vrl] = (package for package in json.loads(said)["packages"] if package["name"] == "vrl")
-        crate = Path(vrl["manifest_path"]).parent
-        shutil.copytree(crate / "src" / "datadog", folder / "src" / "datadog", dirs_exist_ok=True)
-        programs.run(["cargo", "build", "--locked", "--quiet"], folder)
-    return built

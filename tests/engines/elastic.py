@@ -11,16 +11,15 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from sigma.backends.keywatch.elasticsearch.sliding import grain
 
-from engines import Event, Indexed, Kept, Row, maven, time_of, value_of
+from engines import Event, Indexed, Kept, Row, time_of, value_of
 from engines.node import Node, started
 from oracle import values_of
+from programs import maven
 
-SOURCE = Path(__file__).parent / "elasticsearch"
 PATTERN = "logs-aws.cloudtrail-*"
 INDEX = "logs-aws.cloudtrail-keywatch_tests"
 TEMPLATE = "keywatch_tests"
@@ -177,7 +176,7 @@ def as_stored(record: dict[str, Any]) -> dict[str, Any]:
 
 def missing() -> list[str]:
     """Return the programs that starting a node needs and that are not there."""
-    return [] if os.environ.get("ELASTICSEARCH_URL") else maven.missing()
+    return [] if os.environ.get("ELASTICSEARCH_URL") else maven.missing("elasticsearch")
 
 
 @contextmanager
@@ -190,7 +189,7 @@ def running() -> Iterator[Elasticsearch]:
     if url := os.environ.get("ELASTICSEARCH_URL"):
         yield from _own(Elasticsearch(url))
         return
-    classes = maven.build(SOURCE, "elasticsearch")
+    classes = maven.build("elasticsearch")
     with started(classes, "org.elasticsearch.node.LocalElasticsearch", "LOCAL_ELASTICSEARCH_STARTED") as url:
         yield Elasticsearch(url)
 

@@ -9,15 +9,14 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, count
-from pathlib import Path
 from typing import Any
 
-from engines import Event, Indexed, Kept, Row, maven, time_of
+from engines import Event, Indexed, Kept, Row, time_of
 from engines.node import Node, started
+from programs import maven
 
-NODE = Path(__file__).parent / "opensearch_node"
 #: The plugin's own parser of monitors.
-PARSER = Path(__file__).parent / "opensearch_monitor"
+PARSER = "opensearch_monitor"
 INDEX = "cwl-keywatch*"
 _RANGES = {"gte": min, "lte": max}
 #: CloudTrail writes the marker as a boolean, so an index has it as one, and takes no other text than these for it.
@@ -145,6 +144,6 @@ def _written(bucket: dict[str, Any]) -> list[Any]:
 @contextmanager
 def running() -> Iterator[Cluster]:
     """Start a node, and stop it."""
-    classes = maven.build(NODE, "opensearch")
+    classes = maven.build("opensearch_node")
     with started(classes, "LocalOpenSearch", "LOCAL_OPENSEARCH_STARTED") as url:
         yield Cluster(url)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import sigma.pipelines.keywatch.sentinel
 from sigma.pipelines.keywatch._fields import FieldTable
 
-from engines import Engine, programs, value_of
+from engines import Engine, value_of
+from programs import SOURCES, npm
 
-SOURCE = Path(__file__).parent / "kusto"
+SOURCE = SOURCES / "kusto"
 _ISSUER = "userIdentity.sessionContext.sessionIssuer"
 #: Column → path in a record; what is not a text in the record stays what it is.
 _COLUMNS = {
@@ -116,22 +115,9 @@ def stored(event: dict[str, Any]) -> dict[str, Any]:
     return {column: value for column, value in (row | texts).items() if value is not None}
 
 
-def missing() -> list[str]:
-    """Return the programs that are needed and that are not there."""
-    return programs.missing("node", "npm")
-
-
 @contextmanager
 def running() -> Iterator[Kusto]:
-    """Start the program, with what it needs from npm, brought once for each version of it."""
-    sources = [SOURCE / "package.json", SOURCE / "package-lock.json"]
-    folder = programs.folder_for("kusto", sources)
-    with programs.building():
-        if not (folder / "node_modules").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            for path in sources:
-                shutil.copy(path, folder)
-            programs.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder)
-    command = ["node", str(SOURCE / "kusto.js"), str(folder)]
+    """Start the program, with what it needs from npm."""
+    command = ["node", str(SOURCE / "kusto.js"), str(npm.kusto())]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Kusto(process)

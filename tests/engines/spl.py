@@ -17,13 +17,12 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from engines import Engine
 
 #: Teragrep's parser of SPL.
-PARSER = Path(__file__).parent / "pth"
+PARSER = "pth"
 Row = dict[str, Any]
 _TOKEN = re.compile(
     r"""\s*(?:(?P<string>"(?:[^"\\]|\\.)*")|(?P<field>'[^']*')|(?P<number>\d+(?:\.\d+)?(?![\w.]))"""

@@ -1,4 +1,7 @@
-"""Programs that the tests build or bring, each once for each version of it, in a folder that is kept."""
+"""Programs that the tests build or bring, each once for each version of it, in a folder that is kept.
+
+Nothing here needs what the venv has: `make test` runs it while the venv is made.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
+#: A folder a program, with what it is made of.
+SOURCES = Path(__file__).parents[1] / "engines"
 CACHE = Path(os.environ.get("KEYWATCH_ENGINES", Path(__file__).parents[2] / "build" / "engines"))
 
 
@@ -26,10 +31,10 @@ def folder_for(name: str, sources: Iterable[Path]) -> Path:
 
 
 @contextmanager
-def building() -> Iterator[None]:
-    """Wait until no other process builds or brings anything: tests run in several at once."""
+def building(tool: str) -> Iterator[None]:
+    """Wait until no other process builds or brings anything with a tool: tests run in several at once."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
+    with (CACHE / f"{tool}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
