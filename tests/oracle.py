@@ -52,12 +52,12 @@ def values_of(event: Event, name: str) -> list[str]:
 
 
 def _at(value: Any, path: list[str]) -> Iterator[Any]:
+    while path and isinstance(value, dict):
+        value, path = value.get(path[0]), path[1:]
     if isinstance(value, list):
         yield from chain.from_iterable(_at(element, path) for element in value)
     elif not path:
         yield value
-    elif isinstance(value, dict):
-        yield from _at(value.get(path[0]), path[1:])
 
 
 def _text(value: Any) -> str:
@@ -67,37 +67,53 @@ def _text(value: Any) -> str:
     return text.replace('\\"', '"') if isinstance(value, dict) else text
 
 
-def matches(rule: Document, event: Event, placeholders: dict[str, list[Any]] | None = None) -> bool:
+#: What tells whether an event meets a test.
+Meets = Callable[[Event], bool]
+Placeholders = dict[str, list[Any]]
+
+
+def matches(rule: Document, event: Event, placeholders: Placeholders | None = None) -> bool:
     """Tell whether a rule matches an event.
 
     :param placeholders: the values that stand for %name% under the modifier expand.
     :raises AssertionError: for a keyword that is asked about: it names no field.
     """
-    detection = rule["detection"]
+    asked = id(rule), id(placeholders)
+    if asked not in _RULES:
+        # What is kept is not made anew elsewhere, so that no other rule gets its identity.
+        _RULES[asked] = rule, placeholders, _rule(rule["detection"], placeholders or {})
+    return _RULES[asked][2](event)
+
+
+_RULES: dict[tuple[int, int], tuple[Document, Placeholders | None, Meets]] = {}
+
+
+def _rule(detection: Document, placeholders: Placeholders) -> Meets:
     conditions = detection["condition"]
-    found = _Found(detection, event, placeholders or {})
-    return any(
-        eval(_expression(condition, tuple(detection)), {"found": found})
+    selections = {"found": _Selections(detection, placeholders)}
+    met = [
+        eval(_expression(condition, tuple(detection)), selections)
         for condition in ([conditions] if isinstance(conditions, str) else conditions)
-    )
+    ]
+    return lambda event: any(one(event) for one in met)
 
 
-class _Found(dict[str, bool]):
-    """Tells which selections of a rule an event meets; one that is not asked about is not looked at."""
+class _Selections(dict[str, Meets]):
+    """What tells whether an event meets a selection of a rule; one that is not asked about is not looked at."""
 
-    def __init__(self, detection: Document, event: Event, placeholders: dict[str, list[Any]]) -> None:
+    def __init__(self, detection: Document, placeholders: Placeholders) -> None:
         super().__init__()
-        self._of = detection, event, placeholders
+        self._of = detection, placeholders
 
-    def __missing__(self, name: str) -> bool:
-        detection, event, placeholders = self._of
-        self[name] = _selection(detection[name], event, placeholders)
+    def __missing__(self, name: str) -> Meets:
+        detection, placeholders = self._of
+        self[name] = _selection(detection[name], placeholders)
         return self[name]
 
 
 @cache
 def _expression(condition: str, names: tuple[str, ...]) -> CodeType:
-    """Return a condition over selections of these names as an expression of Python, over `found`."""
+    """Return a condition over selections of these names as a function of an event, over `found`."""
     assert not re.search(r"[^\w\s()*]", condition), condition
 
     def quantified(match: re.Match[str]) -> str:
@@ -107,11 +123,11 @@ def _expression(condition: str, names: tuple[str, ...]) -> CodeType:
 
     def looked_up(match: re.Match[str]) -> str:
         assert match[0] in names, match[0]
-        return f"found[{match[0]!r}]"
+        return f"found[{match[0]!r}](event)"
 
     expression = re.sub(r"\b(1|any|all) of ([\w*]+)", quantified, condition)
     words = re.sub(r"\b(?!(?:and|or|not|True|False)\b)[A-Za-z_]\w*", looked_up, expression)
-    return compile(words.strip(), "<condition>", "eval")
+    return compile(f"lambda event: ({words})", "<condition>", "eval")
 
 
 def crossings(
@@ -183,26 +199,31 @@ def cased(document: Document) -> Document:
     return document | {"detection": detection | {"condition": document["detection"]["condition"]}}
 
 
-def _selection(test: Any, event: Event, placeholders: dict[str, list[Any]]) -> bool:
+def _selection(test: Any, placeholders: Placeholders) -> Meets:
     if isinstance(test, list):
-        return any(_selection(part, event, placeholders) for part in test)
+        parts = [_selection(part, placeholders) for part in test]
+        return lambda event: any(part(event) for part in parts)
     assert isinstance(test, dict), "a keyword"
-    return all(_item(key, wanted, event, placeholders) for key, wanted in test.items())
+    items = [_item(key, wanted, placeholders) for key, wanted in test.items()]
+    return lambda event: all(item(event) for item in items)
 
 
-def _item(key: str, wanted: Any, event: Event, placeholders: dict[str, list[Any]]) -> bool:
-    name, *modifiers = key.split("|")
+def _item(key: str, wanted: Any, placeholders: Placeholders) -> Meets:
+    name, _, rest = key.partition("|")
+    modifiers = tuple(rest.split("|"))
     options = wanted if isinstance(wanted, list) and wanted else [wanted or None if wanted == [] else wanted]
     if "expand" in modifiers:
         options = [value for option in options for value in _expanded(str(option), placeholders)]
-    quantified = all if "all" in modifiers else any
-    found = quantified(
-        any(_item_matches(form, event, name, modifiers) for form in _forms(option, modifiers)) for option in options
-    )
-    return not found if "neq" in modifiers else found
+    quantified, forms = all if "all" in modifiers else any, [_forms(option, modifiers) for option in options]
+
+    def found(event: Event) -> bool:
+        values = values_of(event, name)
+        return quantified(any(_meets(form, values, event, modifiers) for form in one) for one in forms)
+
+    return (lambda event: not found(event)) if "neq" in modifiers else found
 
 
-def _expanded(text: str, placeholders: dict[str, list[Any]]) -> list[str]:
+def _expanded(text: str, placeholders: Placeholders) -> list[str]:
     parts = re.split(r"%(\w+)%", text)
     found = [""]
     for number, part in enumerate(parts):
@@ -210,12 +231,12 @@ def _expanded(text: str, placeholders: dict[str, list[Any]]) -> list[str]:
     return found
 
 
-def _forms(option: Any, modifiers: list[str]) -> list[Any]:
+def _forms(option: Any, modifiers: tuple[str, ...]) -> list[Any]:
     """Return the values that one in a rule stands for: encoded, or with another sign in front of its parameters."""
     if "windash" in modifiers:
         dashes = "-/\u2013\u2014\u2015"
         return [re.sub(r"\B[-/]\b", dash, option) for dash in dashes]
-    if {"wide", "base64", "base64offset"} & set(modifiers):
+    if {"wide", "base64", "base64offset"} & {*modifiers}:
         data = option.encode("utf-16-le" if "wide" in modifiers else "utf-8")
         if "base64" in modifiers:
             return [base64.b64encode(data).decode()]
@@ -229,18 +250,17 @@ def _forms(option: Any, modifiers: list[str]) -> list[Any]:
     return [option]
 
 
-def _item_matches(wanted: Any, event: Event, name: str, modifiers: list[str]) -> bool:
-    values = values_of(event, name)
+def _meets(wanted: Any, values: list[str], event: Event, modifiers: tuple[str, ...]) -> bool:
     if "exists" in modifiers:
         return bool(values) is bool(wanted)
     if wanted is None or wanted == "":
-        return bool(values) if {"contains", "startswith", "endswith"} & set(modifiers) and wanted == "" else not values
+        return bool(values) if {"contains", "startswith", "endswith"} & {*modifiers} and wanted == "" else not values
     if "fieldref" in modifiers:
         return any(_refers(value, other, modifiers) for value in values for other in values_of(event, wanted))
     return any(_equal(wanted, value, modifiers) for value in values)
 
 
-def _refers(value: str, other: str, modifiers: list[str]) -> bool:
+def _refers(value: str, other: str, modifiers: tuple[str, ...]) -> bool:
     value, other = _lower(value), _lower(other)
     if "startswith" in modifiers:
         return value.startswith(other)
@@ -261,8 +281,9 @@ _FLAGS = {
 }  # fmt: skip
 
 
-def _equal(wanted: Any, value: str, modifiers: list[str]) -> bool:
-    compared = next((compare for name, compare in _COMPARISONS.items() if name in modifiers), None)
+@lru_cache(10_000, typed=True)
+def _equal(wanted: Any, value: str, modifiers: tuple[str, ...]) -> bool:
+    compared = next((_COMPARISONS[name] for name in modifiers if name in _COMPARISONS), None)
     if compared or "cidr" in modifiers:
         try:
             if compared:
@@ -278,7 +299,7 @@ def _equal(wanted: Any, value: str, modifiers: list[str]) -> bool:
     return _like(wanted, value, modifiers) if isinstance(wanted, str) else value.lower() == json.dumps(wanted)
 
 
-def _like(wanted: str, value: str, modifiers: list[str]) -> bool:
+def _like(wanted: str, value: str, modifiers: tuple[str, ...]) -> bool:
     cased = "cased" in modifiers
     pattern = _pattern(wanted, bool(_BEFORE & {*modifiers}), bool(_BEHIND & {*modifiers}), cased)
     return pattern.fullmatch(value if cased else _lower(value)) is not None

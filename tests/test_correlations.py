@@ -288,7 +288,7 @@ def some_histories(window: int, most: int) -> list[list[Event]]:
 
 #: Events of a flood: more than engines keep of a window, such as Splunk's 10,000 rows. Fewer where the engine only
 #: interprets a language.
-FLOOD, FLOODS = 11_000, {"sentinel": 2_000, "datadog": 2_000}
+FLOOD, FLOODS = 11_000, {"sentinel": 2_000, "datadog": 2_000, "spl": 2_000}
 
 
 def flooded(window: int) -> dict[str, tuple[dict[str, Any], bool]]:

@@ -150,14 +150,14 @@ class _Search:
         terms = [self._or()]
         while self.tokens and self.tokens[0] != ")":
             terms.append(self._or())
-        return lambda row: all(term(row) for term in terms)
+        return terms[0] if len(terms) == 1 else lambda row: all(term(row) for term in terms)
 
     def _or(self) -> Callable[[Row], bool]:
         terms = [self._not()]
         while self.tokens and self.tokens[0] == "OR":
             self.tokens.popleft()
             terms.append(self._not())
-        return lambda row: any(term(row) for term in terms)
+        return terms[0] if len(terms) == 1 else lambda row: any(term(row) for term in terms)
 
     def _not(self) -> Callable[[Row], bool]:
         token = self.tokens.popleft()
@@ -205,7 +205,9 @@ def _matcher(token: str) -> Callable[[str], bool]:
     if re.fullmatch(r"[0-9a-fA-F.:]+/\d+", text):
         return lambda value: _in_network(value, text)
     regex = "".join(".*" if part == "*" else re.escape(part[-1]) for part in parts)
-    return lambda value: re.fullmatch(regex, value, re.IGNORECASE | re.DOTALL) is not None
+    pattern = re.compile(regex, re.IGNORECASE | re.DOTALL)
+    # Most rows have one of few values.
+    return lru_cache(1_000)(lambda value: pattern.fullmatch(value) is not None)
 
 
 def _in_network(value: str, network: str) -> bool:
@@ -307,12 +309,24 @@ class _Eval:
                 or None
             )
         function = FUNCTIONS[name]
-        return lambda row: function(*(argument(row) for argument in arguments))
+        if len(arguments) == 1:
+            [only] = arguments
+            return lambda row: function(only(row))
+        return lambda row: function(*[argument(row) for argument in arguments])
+
+
+@lru_cache(1_000)
+def _compiled(regex: str) -> re.Pattern[str]:
+    """Compile a regular expression; Python's own cache is smaller than what tests ask."""
+    return re.compile(regex)
+
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 def _number(text: Any) -> float | None:
     """Convert what is a number, and nothing else."""
-    return float(text) if re.fullmatch(r"-?\d+(\.\d+)?", str(text)) else None
+    return float(text) if _NUMBER.fullmatch(str(text)) else None
 
 
 def _text(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -329,8 +343,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "lower": _text(str.lower),
     "len": _text(len),
     "substr": _text(lambda text, start, length=None: text[start - 1 : None if length is None else start - 1 + length]),
-    "match": _text(lambda text, regex: re.search(regex, text) is not None),
-    "replace": _text(lambda text, regex, new: re.sub(regex, lambda _: new, text)),
+    "match": _text(lambda text, regex: _compiled(regex).search(text) is not None),
+    "replace": _text(lambda text, regex, new: _compiled(regex).sub(lambda _: new, text)),
     "if": lambda condition, then, otherwise: then if condition else otherwise,
     "mvappend": lambda *values: [str(value) for value in values],  # a multivalue field holds texts
     "mvindex": lambda values, place: next(iter(_each(values)[place:]), None),
