@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import sigma.pipelines.keywatch.sentinel
 from sigma.pipelines.keywatch._fields import FieldTable
 
-from engines import Engine, value_of
+from engines import Engine, Event, Kept, value_of
 from programs import SOURCES, npm
 
 SOURCE = SOURCES / "kusto"
@@ -43,18 +43,29 @@ _COLUMNS = {
 }
 
 
-class Kusto:
-    """The program, running."""
+class Kusto(Kept):
+    """The program, running, with the rows of AWSCloudTrail."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         """Take its process."""
         self._process = process
 
-    def ask(self, query: str, rows: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-        """Return what it says of a query: problems, columns, and the result over rows of AWSCloudTrail."""
+    def clear(self) -> None:
+        """Take all rows away."""
+        self._say({"rows": None})
+
+    def add(self, events: list[Event]) -> None:
+        """Add rows."""
+        self._say({"rows": [*map(stored, events)]})
+
+    def ask(self, query: str, *, run: bool = False) -> dict[str, Any]:
+        """Return what it says of a query: problems, columns, and the result if it shall run."""
+        return self._say({"query": query, "run": run})
+
+    def _say(self, message: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.write(json.dumps({"query": query, "rows": rows}) + "\n")
+        self._process.stdin.write(json.dumps(message) + "\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
         return answer
@@ -88,7 +99,8 @@ class Sentinel(Engine):
 
     def rows(self, query: str, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Run a query."""
-        answer = self.kusto.ask(query, [stored(event) for event in events])
+        self.kusto.load(events)
+        answer = self.kusto.ask(query, run=True)
         assert not answer["problems"], answer["problems"]
         rows: list[dict[str, Any]] = answer["rows"]
         return rows

@@ -1,6 +1,7 @@
 'use strict';
-// Reads a JSON object a line, {query, rows}, and answers each with a line: {problems: [...], columns: {name: type}} and,
-// where there are rows of AWSCloudTrail and no problems, {rows: [...]}.
+// Reads a JSON object a line and answers each with a line. {rows} adds rows to AWSCloudTrail, null takes all away; to
+// {query, run}, the answer is {problems: [...], columns: {name: type}} and, if it shall run and there are no problems,
+// {rows: [...]}.
 //
 // Problems are those of Microsoft's own parser and binder, with the table's columns. Execution walks the tree that they make,
 // as learn.microsoft.com describes the operators. It knows what the generated queries use, and what else it meets is an error.
@@ -164,18 +165,16 @@ function aggregate(node, rows) {
   return (aggregates[name] ?? fail(`aggregate ${name}()`))(kept.map(row => (args.length ? value(args[0], row, {}) : row)));
 }
 
-// Tables: table(node, data, input) -> {rows, serialized}.
-function table(node, data, input) {
+// Tables: table(node, input) -> {rows, serialized}. Nothing changes a row that there is.
+let loaded = [];
+function table(node, input) {
   const each = compute => {
     const set = { ...input, sums: new Map() };
-    return input.rows.map((row, index) => compute(row, { ...set, index }));
+    return input.rows.map((row, index) => { set.index = index; return compute(row, set); });
   };
   switch (kind(node)) {
-    case 'PipeExpression': return table(children(node)[1], data, table(children(node)[0], data));
-    case 'NameReference': {
-      const columns = Object.entries(tables[written(node)]);
-      return { rows: data.map(row => Object.fromEntries(columns.map(([name, type]) => [name, cell(row[name], type)]))) };
-    }
+    case 'PipeExpression': return table(children(node)[1], table(children(node)[0]));
+    case 'NameReference': return written(node) === 'AWSCloudTrail' ? { rows: loaded } : fail(`table ${written(node)}`);
     case 'FilterOperator': {
       const kept = each((row, set) => value(operand(node), row, set) === true);
       return { ...input, rows: input.rows.filter((_, index) => kept[index]) };
@@ -188,14 +187,14 @@ function table(node, data, input) {
       const columns = names(node);
       return { ...input, rows: each((row, set) => Object.fromEntries(list(node).map((item, i) => [columns[i], value(item, row, set)]))) };
     }
-    case 'ParenthesizedExpression': return table(children(node)[0], data);
+    case 'ParenthesizedExpression': return table(children(node)[0]);
     case 'ProjectAwayOperator': {
       const left = new Set(names(node));
       return { ...input, rows: input.rows.map(row => Object.fromEntries(Object.entries(row).filter(([name]) => left.has(name)))) };
     }
     case 'UnionOperator': { // the columns of all tables; a row has null in those that its own has not
       const none = Object.fromEntries(columnsOf(node.ResultType).map(column => [column.Name, cell(null, column.Type.Name)]));
-      const parts = list(node).map(part => table(part, data).rows);
+      const parts = list(node).map(part => table(part).rows);
       return { rows: [...(input ? input.rows : []), ...parts.flat()].map(row => ({ ...none, ...row })) };
     }
     case 'SortOperator': {
@@ -255,11 +254,17 @@ function analysis(query) {
   return analyses.get(query);
 }
 
-function answer({ query, rows }) {
+function answer({ query, run, rows }) {
+  if (rows === null) loaded = [];
+  if (rows) {
+    const columns = Object.entries(tables.AWSCloudTrail);
+    for (const row of rows) loaded.push(Object.fromEntries(columns.map(([name, type]) => [name, cell(row[name], type)])));
+  }
+  if (query === undefined) return {};
   const { code, problems, statements } = analysis(query);
   if (problems.length) return { problems };
   const columns = Object.fromEntries(columnsOf(code.ResultType).map(column => [column.Name, column.Type.Name]));
-  return { problems, columns, rows: rows && table(children(statements.getItem(0))[0], rows).rows };
+  return { problems, columns, rows: run && table(children(statements.getItem(0))[0]).rows };
 }
 
 readline.createInterface({ input: process.stdin }).on('line', line => {
