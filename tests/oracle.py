@@ -73,7 +73,7 @@ Placeholders = dict[str, list[Any]]
 
 
 def matches(rule: Document, event: Event, placeholders: Placeholders | None = None) -> bool:
-    """Tell whether a rule matches an event.
+    """Tell whether a rule matches an event. It is read once: nothing may change it after that.
 
     :param placeholders: the values that stand for %name% under the modifier expand.
     :raises AssertionError: for a keyword that is asked about: it names no field.
