@@ -209,8 +209,8 @@ def _selection(test: Any, placeholders: Placeholders) -> Meets:
 
 
 def _item(key: str, wanted: Any, placeholders: Placeholders) -> Meets:
-    name, _, rest = key.partition("|")
-    modifiers = tuple(rest.split("|"))
+    name, *rest = key.split("|")
+    modifiers = tuple(rest)
     options = wanted if isinstance(wanted, list) and wanted else [wanted or None if wanted == [] else wanted]
     if "expand" in modifiers:
         options = [value for option in options for value in _expanded(str(option), placeholders)]

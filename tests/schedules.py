@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from functools import cache
-from typing import Any
 
 from sigma.pipelines.keywatch._pack import PACK
 
 import oracle
+from engines import Event, time_of
 from events import (
     ACCESS_REGIONS_LONG,
     ACCESS_REGIONS_TEMPORARY,
@@ -24,7 +23,6 @@ from events import (
     invoked,
 )
 
-Event = dict[str, Any]
 #: How often detections run if nobody says otherwise, in seconds.
 INTERVAL = 15 * MINUTE
 RULES = oracle.load(PACK)
@@ -77,7 +75,3 @@ def runs(delay: int, look_back: int) -> range:
     """
     last = time_of(planted()[-1]) - START.timestamp()
     return range(0, int(last) + delay + look_back + INTERVAL, INTERVAL)
-
-
-def time_of(event: Event) -> float:
-    return datetime.fromisoformat(event["eventTime"]).timestamp()

@@ -14,13 +14,13 @@ import pytest
 from sigma.pipelines.keywatch._pack import PACK
 
 import oracle
-from engines import opensearch, value_of
+from engines import opensearch, time_of, value_of
 from engines.opensearch import Cluster
 from events import ACCESS_LONG, DENIED, MALLORY, MINUTE, START, access, denied
 from hostile import try_rules, value_rule
 from keywatch.conversion.convert import Conversion
 from packs import one_rule, queries, written
-from schedules import attacks, planted, runs, time_of, watched
+from schedules import attacks, planted, runs, watched
 
 RULES = oracle.load(PACK)
 ARN = "userIdentity.arn"

@@ -11,11 +11,11 @@ import pytest
 from sigma.pipelines.keywatch._pack import PACK
 
 import oracle
-from engines import Engine, elastic
+from engines import Engine, elastic, time_of
 from engines.conf import read_conf
 from events import HOUR, MINUTE, START, denied
 from packs import queries
-from schedules import INTERVAL, attacks, planted, runs, time_of, watched
+from schedules import INTERVAL, attacks, planted, runs, watched
 
 Event = dict[str, Any]
 RULES = oracle.load(PACK)

@@ -13,9 +13,8 @@ import sigma.pipelines.keywatch.sentinel
 from sigma.pipelines.keywatch._fields import FieldTable
 
 from engines import Engine, Event, Kept, value_of
-from programs import SOURCES, npm
+from programs import npm
 
-SOURCE = SOURCES / "kusto"
 _ISSUER = "userIdentity.sessionContext.sessionIssuer"
 #: Column → path in a record; what is not a text in the record stays what it is.
 _COLUMNS = {
@@ -52,11 +51,15 @@ class Kusto(Kept):
 
     def clear(self) -> None:
         """Take all rows away."""
-        self._say({"rows": None})
+        self._take(None)
 
     def add(self, events: list[Event]) -> None:
         """Add rows."""
-        self._say({"rows": [*map(stored, events)]})
+        self._take([*map(stored, events)])
+
+    def _take(self, rows: list[Event] | None) -> None:
+        problems = self._say({"rows": rows})["problems"]
+        assert not problems, problems
 
     def ask(self, query: str, *, run: bool = False) -> dict[str, Any]:
         """Return what it says of a query: problems, columns, and the result if it shall run."""
@@ -130,6 +133,6 @@ def stored(event: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def running() -> Iterator[Kusto]:
     """Start the program, with what it needs from npm."""
-    command = ["node", str(SOURCE / "kusto.js"), str(npm.kusto())]
+    command = ["node", str(npm.SOURCE / "kusto.js"), str(npm.kusto())]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Kusto(process)

@@ -309,9 +309,6 @@ class _Eval:
                 or None
             )
         function = FUNCTIONS[name]
-        if len(arguments) == 1:
-            [only] = arguments
-            return lambda row: function(only(row))
         return lambda row: function(*[argument(row) for argument in arguments])
 
 

@@ -1,7 +1,7 @@
 'use strict';
-// Reads a JSON object a line and answers each with a line. {rows} adds rows to AWSCloudTrail, null takes all away; to
-// {query, run}, the answer is {problems: [...], columns: {name: type}} and, if it shall run and there are no problems,
-// {rows: [...]}.
+// Reads a JSON object a line and answers each with a line. {rows} adds rows to AWSCloudTrail, null takes all away; the
+// answer is {problems: [...]}. To {query, run}, it is {problems: [...], columns: {name: type}} and, if it shall run and there
+// are no problems, {rows: [...]}.
 //
 // Problems are those of Microsoft's own parser and binder, with the table's columns. Execution walks the tree that they make,
 // as learn.microsoft.com describes the operators. It knows what the generated queries use, and what else it meets is an error.
@@ -260,7 +260,7 @@ function answer({ query, run, rows }) {
     const columns = Object.entries(tables.AWSCloudTrail);
     for (const row of rows) loaded.push(Object.fromEntries(columns.map(([name, type]) => [name, cell(row[name], type)])));
   }
-  if (query === undefined) return {};
+  if (query === undefined) return { problems: [] };
   const { code, problems, statements } = analysis(query);
   if (problems.length) return { problems };
   const columns = Object.fromEntries(columnsOf(code.ResultType).map(column => [column.Name, column.Type.Name]));
